@@ -1,0 +1,199 @@
+"""Pictures: arrays in, a plotly figure out, in one look for the whole course.
+
+A figure here is plotly's own description of one as plain data, ``{"data": [...], "layout": {...}}``: it takes
+microseconds to make, so a training thread can afford ten a second. ``plotly.graph_objects.Figure(spec)`` turns it
+into plotly's object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Okabe & Ito's palette, which readers with any colour vision can tell apart; black is left to text and axes.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+NEUTRAL = "#7f7f7f"  # readable on white and on black
+MAX_POINTS = 500  # a curve on a screen shows no more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One named line. low, high: edges of its band; style: which colour and dash; faded: a pinned, older run."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    style: int = 0
+    faded: bool = False
+    markers: bool = False
+
+
+def lines(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+    levels: Mapping[str, float] | None = None,
+    marks: Mapping[float, str] | None = None,
+    x_log: bool = False,
+    y_log: bool = False,
+    y_range: tuple[float, float] | None = None,
+) -> dict:
+    """Lines with bands, dotted reference ``levels`` (name -> y), and vertical ``marks`` (x -> text)."""
+    data = []
+    for one in series:
+        data += _line(one)
+    layout = _layout(title, x_title, y_title)
+    layout["xaxis"] |= {"type": "log" if x_log else "linear"}
+    layout["yaxis"] |= {"type": "log" if y_log else "linear"}
+    if y_range is not None:
+        layout["yaxis"]["range"] = list(y_range)
+    layout["shapes"], layout["annotations"] = [], []
+    for name, y in (levels or {}).items():
+        _add_level(layout, name, y, y_log)
+    for x, text in (marks or {}).items():
+        _add_mark(layout, x, text)
+    return {"data": data, "layout": layout}
+
+
+def _line(one: Series) -> list[dict]:
+    colour = PALETTE[one.style % len(PALETTE)]
+    pen = {"color": colour, "width": 1.6 if one.faded else 2.2, "dash": DASHES[one.style % len(DASHES)]}
+    look = {"type": "scatter", "line": pen, "opacity": 0.55 if one.faded else 1.0, "legendgroup": one.name}
+    mode = "lines+markers" if one.markers or len(one.x) == 1 else "lines"
+    x, y = thin(one.x, one.y)
+    main = look | {"name": one.name, "x": x, "y": y, "mode": mode, "marker": {"size": 6}}
+    if one.low is None or one.high is None:
+        return [main]
+    _, low = thin(one.x, one.low)
+    _, high = thin(one.x, one.high)
+    edge = {"type": "scatter", "mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    fill = {"fill": "tonexty", "fillcolor": _transparent(colour), "legendgroup": one.name}
+    return [edge | {"x": x, "y": low, "legendgroup": one.name}, edge | fill | {"x": x, "y": high}, main]
+
+
+def thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most `MAX_POINTS` points: the means of neighbours, at each group's last x. The last point always stays."""
+    group = -(-len(x) // MAX_POINTS)
+    if group <= 1:
+        return np.asarray(x), np.asarray(y)
+    whole = len(x) // group * group
+    xs = np.asarray(x)[group - 1 : whole : group]
+    ys = np.asarray(y)[:whole].reshape(-1, group).mean(1)
+    if whole < len(x):
+        xs, ys = np.append(xs, x[-1]), np.append(ys, np.mean(y[whole:]))
+    return xs, ys
+
+
+def bars(
+    labels: Sequence[str],
+    values: Sequence[float],
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+    highlight: Sequence[int] = (),
+    y_range: tuple[float, float] | None = None,
+) -> dict:
+    """One bar for each label; those in ``highlight`` (positions) take a second colour."""
+    colours = [PALETTE[1] if i in highlight else PALETTE[0] for i in range(len(labels))]
+    layout = _layout(title, x_title, y_title)
+    layout["xaxis"] |= {"type": "category"}
+    if y_range is not None:
+        layout["yaxis"]["range"] = list(y_range)
+    bar = {"type": "bar", "x": list(labels), "y": np.asarray(values, dtype=float), "marker": {"color": colours}}
+    return {"data": [bar], "layout": layout}
+
+
+def heatmap(
+    z: np.ndarray,
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+    x: Sequence | None = None,
+    y: Sequence | None = None,
+    z_title: str = "",
+    z_range: tuple[float, float] | None = None,
+) -> dict:
+    """A matrix (rows, columns) as colours; the first row is at the top."""
+    trace = {"type": "heatmap", "z": np.asarray(z, dtype=float), "colorscale": "Viridis"}
+    trace["colorbar"] = {"title": {"text": z_title}, "thickness": 12}
+    if z_range is not None:
+        trace |= {"zmin": z_range[0], "zmax": z_range[1]}
+    layout = _layout(title, x_title, y_title)
+    layout["yaxis"]["autorange"] = "reversed"
+    for axis, names in (("xaxis", x), ("yaxis", y)):
+        if names is not None:  # positions with names, because a label may occur twice
+            layout[axis] |= {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": list(names)}
+    return {"data": [trace], "layout": layout}
+
+
+def points(
+    x: np.ndarray,
+    y: np.ndarray,
+    labels: Sequence[str],
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+    groups: Sequence[str] | None = None,
+) -> dict:
+    """Labelled points, coloured by ``groups``."""
+    groups = list(groups) if groups is not None else [""] * len(labels)
+    data = []
+    for style, group in enumerate(dict.fromkeys(groups)):
+        chosen = [i for i, name in enumerate(groups) if name == group]
+        data.append({
+            "type": "scatter", "mode": "markers+text", "name": group, "showlegend": bool(group),
+            "x": np.asarray(x)[chosen], "y": np.asarray(y)[chosen], "text": [labels[i] for i in chosen],
+            "textposition": "top center", "textfont": {"size": 11},
+            "marker": {"size": 9, "color": PALETTE[style % len(PALETTE)], "symbol": style},
+        })  # fmt: skip
+    return {"data": data, "layout": _layout(title, x_title, y_title)}
+
+
+def _layout(title: str, x_title: str, y_title: str) -> dict:
+    axis = {"gridcolor": "rgba(127,127,127,0.25)", "zeroline": False, "linecolor": NEUTRAL, "automargin": True}
+    return {
+        "title": {"text": title, "x": 0, "xref": "paper", "font": {"size": 14}},
+        "xaxis": axis | {"title": {"text": x_title}},
+        "yaxis": axis | {"title": {"text": y_title}},
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#333333"},
+        "margin": {"l": 56, "r": 16, "t": 40, "b": 40},
+        "legend": {"orientation": "h", "y": -0.22, "x": 0, "font": {"size": 11}},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hovermode": "closest",
+        "height": 330,
+        "uirevision": "keep",  # a learner's zoom outlives the next frame
+    }
+
+
+def _add_level(layout: dict, name: str, y: float, y_log: bool) -> None:
+    line = {"color": NEUTRAL, "width": 1, "dash": "dot"}
+    layout["shapes"].append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line})
+    layout["annotations"].append({
+        "xref": "paper", "x": 1, "xanchor": "right", "y": float(np.log10(y)) if y_log else y, "yanchor": "bottom",
+        "text": f"{name} {y:.2f}", "showarrow": False, "font": {"size": 11, "color": NEUTRAL},
+    })  # fmt: skip
+
+
+def _add_mark(layout: dict, x: float, text: str) -> None:
+    line = {"color": NEUTRAL, "width": 1, "dash": "dash"}
+    layout["shapes"].append({"type": "line", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line})
+    layout["annotations"].append({
+        "x": x, "yref": "paper", "y": 1, "yanchor": "top", "xanchor": "left", "textangle": 90, "text": text,
+        "showarrow": False, "font": {"size": 10, "color": NEUTRAL},
+    })  # fmt: skip
+
+
+def _transparent(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"

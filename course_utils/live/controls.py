@@ -1,0 +1,110 @@
+"""Controls by the field's own names: what each knob or setting is, its range, and a sentence of help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import ipywidgets as w
+
+LABELS = {"description_width": "initial"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slider:
+    """A number from low to high; on a logarithmic scale if ``log``, in steps of ``step`` otherwise."""
+
+    label: str
+    help: str
+    low: float
+    high: float
+    step: float = 0.01
+    log: bool = False
+    whole: bool = False
+
+    def widget(self, value: float) -> w.Widget:
+        if self.log:
+            exponents = {"min": math.log10(self.low), "max": math.log10(self.high), "step": 0.1}
+            made = w.FloatLogSlider(value=value, **exponents, readout_format=".2g")
+        elif self.whole:
+            made = w.IntSlider(value=int(value), min=int(self.low), max=int(self.high), step=int(self.step))
+        else:
+            made = w.FloatSlider(value=value, min=self.low, max=self.high, step=self.step)
+        made.description, made.style, made.tooltip = self.label, LABELS, self.help
+        made.layout = w.Layout(width="330px")
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One of several values."""
+
+    label: str
+    help: str
+    options: Sequence
+
+    def widget(self, value) -> w.Widget:
+        if value not in self.options:
+            raise ValueError(f"{self.label} {value!r}: expected one of {', '.join(map(str, self.options))}")
+        made = w.Dropdown(options=list(self.options), value=value, description=self.label, style=LABELS)
+        made.tooltip, made.layout = self.help, w.Layout(width="auto", min_width="120px")
+        return made
+
+
+Control = Slider | Choice
+
+CONTROLS: Mapping[str, Control] = {
+    "lr": Slider(
+        label="learning rate", low=1e-5, high=1e1, log=True,
+        help="How far each step moves the weights.",
+    ),
+    "weight_decay": Slider(
+        label="weight decay", low=0.0, high=1.0, step=0.01,
+        help="How strongly each step pulls the weight matrices towards zero.",
+    ),
+    "batch_size": Slider(
+        label="batch size", low=1, high=64, step=1, whole=True,
+        help="How many examples one step looks at.",
+    ),
+    "width": Choice(
+        label="width", options=(16, 32, 64, 128),
+        help="Numbers that describe one token inside the model.",
+    ),
+    "layers": Choice(
+        label="layers", options=(1, 2, 3, 4),
+        help="Transformer blocks, one after the other.",
+    ),
+    "heads": Choice(
+        label="heads", options=(1, 2, 4, 8),
+        help="How many places an attention layer can look at once. Must divide the width.",
+    ),
+    "context": Choice(
+        label="context", options=(8, 16, 32, 64),
+        help="Tokens the model can see at once.",
+    ),
+    "seed": Slider(
+        label="seed", low=0, high=99, step=1, whole=True,
+        help="Which dice are thrown for the first weights and the batches. The same seed gives the same run.",
+    ),
+    "seeds": Choice(
+        label="runs", options=(1, 3, 5),
+        help="How many runs with different seeds train side by side. A band shows how far apart they are.",
+    ),
+}  # fmt: skip
+
+
+def control(name: str, own: Mapping[str, Control]) -> Control:
+    """The control of this name: the panel's own, else the course's."""
+    table = {**CONTROLS, **own}
+    if name not in table:
+        raise ValueError(f"no control {name!r}: choose one of {', '.join(table)}, or give it in controls={{...}}")
+    return table[name]
+
+
+def button(label: str, icon: str, tooltip: str, act: Callable[[], None]) -> w.Button:
+    """A button with words on it, which calls ``act()``."""
+    made = w.Button(description=label, icon=icon, tooltip=tooltip, layout=w.Layout(width="auto", min_width="84px"))
+    made.on_click(lambda _: act())
+    return made
+

@@ -1,0 +1,205 @@
+// The browser's half of a live figure: draws the newest frame, once per animation frame, and reports it.
+// plotly.js arrives through one shared widget model and is loaded once per page.
+
+const LOADED = "__course_utils_plotly";
+const QUIET_MS = 5000; // a screen reader is told at most this often
+
+async function loadPlotly(model) {
+  const id = model.get("library").slice("IPY_MODEL_".length);
+  const library = await model.widget_manager.get_model(id);
+  const packed = new Blob([library.get("code")]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const url = URL.createObjectURL(new Blob([await new Response(packed).text()], { type: "text/javascript" }));
+  await new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = url;
+    script.onload = resolve;
+    script.onerror = () => reject(new Error("plotly.js did not load"));
+    document.head.append(script);
+  });
+  URL.revokeObjectURL(url);
+  return window.Plotly;
+}
+
+function plotly(model) {
+  window[LOADED] ??= loadPlotly(model).catch((error) => {
+    window[LOADED] = undefined; // the next figure tries again
+    throw error;
+  });
+  return window[LOADED];
+}
+
+function element(tag, className, parent) {
+  const made = document.createElement(tag);
+  made.className = className;
+  parent.append(made);
+  return made;
+}
+
+// Arrays travel as float32 buffers; {"buffer": 3, "shape": [2, 5]} in a trace says where one belongs.
+function unpack(value, buffers) {
+  if (Array.isArray(value)) return value.map((part) => unpack(part, buffers));
+  if (value === null || typeof value !== "object") return value;
+  if ("buffer" in value) {
+    const view = buffers[value.buffer];
+    const flat = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+    if (value.shape.length < 2) return flat;
+    const [rows, columns] = value.shape;
+    return Array.from({ length: rows }, (_, row) => flat.subarray(row * columns, (row + 1) * columns));
+  }
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, unpack(part, buffers)]));
+}
+
+// JupyterLab's own colours, so that a figure follows the light and the dark theme.
+function themed(layout, node) {
+  const style = getComputedStyle(node);
+  const ink = style.getPropertyValue("--jp-ui-font-color1").trim() || style.color;
+  const paper = style.getPropertyValue("--jp-layout-color0").trim() || "#ffffff";
+  const hover = { bgcolor: paper, font: { color: ink } };
+  return { ...layout, font: { ...layout.font, color: ink }, hoverlabel: hover };
+}
+
+const CONFIG = {
+  displaylogo: false,
+  responsive: false,
+  showSendToCloud: false,
+  plotlyServerURL: "",
+  modeBarButtons: [["toImage", "zoom2d", "resetScale2d"]],
+};
+
+class View {
+  constructor(model, el) {
+    this.model = model;
+    this.id = crypto.randomUUID ? crypto.randomUUID() : String(Math.random());
+    this.root = element("div", "cu-figure", el);
+    this.status = element("div", "cu-status", this.root);
+    this.bar = element("progress", "cu-progress", this.root);
+    this.bar.setAttribute("aria-label", "share of the steps done");
+    this.bar.hidden = true;
+    this.plots = element("div", "cu-plots", this.root);
+    this.texts = element("div", "cu-texts", this.root);
+    this.spoken = element("div", "cu-spoken", this.root);
+    this.spoken.setAttribute("aria-live", "polite");
+    this.frame = null;
+    this.skeleton = [];
+    this.spokenAt = 0;
+    this.drawnAt = 0;
+    this.calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+  }
+
+  async open() {
+    this.onMessage = (content, buffers) => this.receive(content, buffers);
+    this.model.on("msg:custom", this.onMessage);
+    this.resize = new ResizeObserver(() => this.fit());
+    this.resize.observe(this.plots);
+    this.seen = new IntersectionObserver(() => this.schedule());
+    this.seen.observe(this.root);
+    this.theme = new MutationObserver(() => this.schedule());
+    this.theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+    this.status.textContent = "Loading the figure …";
+    try {
+      this.Plotly = await plotly(this.model);
+    } catch (error) {
+      this.status.textContent = `The figure cannot be drawn: ${error.message}. Reload the page.`;
+      return;
+    }
+    this.model.send({ type: "ready", view: this.id });
+  }
+
+  close() {
+    this.model.off("msg:custom", this.onMessage);
+    for (const observer of [this.resize, this.seen, this.theme]) observer.disconnect();
+    for (const node of this.plots.children) this.Plotly?.purge(node);
+    this.closed = true;
+    this.model.send({ type: "gone", view: this.id });
+  }
+
+  receive(content, buffers) {
+    if (content.type !== "frame") return;
+    if (content.skeleton) this.skeleton = content.skeleton;
+    this.frame = { ...content, buffers };
+    this.schedule();
+  }
+
+  schedule() {
+    if (this.waiting || this.closed || !this.frame || !this.Plotly) return;
+    this.waiting = true;
+    const wait = this.calm.matches ? Math.max(0, 1000 - (performance.now() - this.drawnAt)) : 0;
+    setTimeout(() => requestAnimationFrame(() => this.draw()), wait);
+  }
+
+  draw() {
+    this.waiting = false;
+    if (this.closed) return;
+    const { n, status, summary, state, buffers } = this.frame;
+    this.status.textContent = status;
+    this.bar.hidden = this.frame.progress === null;
+    this.bar.value = this.frame.progress ?? 0;
+    this.drawTexts(this.frame.texts);
+    this.drawPlots(this.skeleton, buffers, summary);
+    this.speak(status);
+    this.drawnAt = performance.now();
+    Object.assign(this.root.dataset, state, { frame: n });
+    this.model.send({ type: "drawn", view: this.id, n });
+  }
+
+  drawPlots(skeleton, buffers, summary) {
+    while (this.plots.children.length > skeleton.length) this.plots.lastChild.remove();
+    while (this.plots.children.length < skeleton.length) {
+      const node = element("div", "cu-plot", this.plots);
+      node.setAttribute("role", "img");
+    }
+    skeleton.forEach((spec, i) => {
+      const node = this.plots.children[i];
+      node.setAttribute("aria-label", `${spec.layout.title.text}. ${summary}`);
+      node.style.minHeight = `${spec.layout.height}px`;
+      if (node.clientWidth === 0) return; // not laid out yet: drawn when it is
+      const layout = { ...themed(unpack(spec.layout, buffers), node), width: node.clientWidth };
+      this.Plotly.react(node, unpack(spec.data, buffers), layout, CONFIG);
+    });
+  }
+
+  drawTexts(texts) {
+    const now = JSON.stringify(texts);
+    if (now === this.lastTexts) return;
+    this.lastTexts = now;
+    this.texts.replaceChildren();
+    for (const { title, body } of texts) {
+      const box = element("figure", "cu-text", this.texts);
+      element("figcaption", "cu-text-title", box).textContent = title;
+      element("pre", "cu-text-body", box).textContent = body;
+    }
+  }
+
+  speak(text) {
+    if (performance.now() - this.spokenAt < QUIET_MS) return;
+    this.spokenAt = performance.now();
+    this.spoken.textContent = text;
+  }
+
+  fit() {
+    const width = this.plots.clientWidth;
+    if (width > 0 && width !== this.lastWidth) {
+      this.lastWidth = width;
+      this.schedule();
+    }
+  }
+}
+
+// ipywidgets' sliders carry no name that a screen reader can find: give the handle its visible label.
+function nameHandles(el) {
+  const panel = el.closest(".cu-panel");
+  for (const slider of panel?.querySelectorAll(".widget-slider, .jupyter-widgets.widget-inline-hbox") ?? []) {
+    const label = slider.querySelector(".widget-label")?.textContent;
+    slider.querySelector(".noUi-handle")?.setAttribute("aria-label", label ?? "");
+    slider.querySelector(".widget-readout")?.setAttribute("aria-label", `${label ?? ""}, value`);
+  }
+}
+
+export default {
+  render({ model, el }) {
+    const view = new View(model, el);
+    view.open();
+    setTimeout(() => nameHandles(el), 500);
+    return () => view.close();
+  },
+};

@@ -1,0 +1,289 @@
+"""The training panel: a run, its knobs and settings, and what it shows, live."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import ipywidgets as w
+
+from course_utils import runtime
+from course_utils.live.card import Card
+from course_utils.live.controls import Control, button, control
+from course_utils.live.figure import LiveFigure
+from course_utils.live.session import Session
+from course_utils.live.status import Standing, verdict
+from course_utils.live.views import LossView, TextView, Trace
+from course_utils.training import Experiment, finish
+
+MOST_PINS = 5
+
+
+class TrainingPanel(Card):
+    """Trains what ``recipe`` describes, in front of the learner.
+
+    recipe: a function whose keyword-only arguments are the settings, and which returns an `Experiment`.
+    settings: those of its arguments that get a control; moving one starts afresh.  knobs: what may move while it
+    trains.  views: what to show.  controls: the panel's own controls, by name.  seeds: offer several seeds.
+
+    The panel's parts are attributes: ``buttons["start"]``, ``knobs["lr"]``, ``settings["width"]``, ``session``.
+    """
+
+    def __init__(
+        self,
+        recipe: Callable[..., Experiment],
+        *,
+        title: str,
+        settings: Sequence[str] = (),
+        knobs: Sequence[str] = ("lr",),
+        views: Sequence = (LossView(),),
+        controls: Mapping[str, Control] | None = None,
+        seeds: bool = False,
+    ):
+        super().__init__(title)
+        self.recipe, self.views = recipe, list(views)
+        self._own = controls or {}
+        self._draw_lock, self._quiet, self._note, self._cost = threading.Lock(), False, "", None
+        self.pins: list[Trace] = []
+        self.settings = {name: self._setting(name) for name in settings}
+        self.seed = self._dial("seed", 0)
+        self.seeds = self._dial("seeds", 1) if seeds else None
+        self.session = Session(self._draw_live, self.show_error)
+        self._load()
+        self.knobs = {name: self._knob(name) for name in knobs}
+        self._first = {widget: widget.value for widget in self._controls()}
+        self.buttons = self._make_buttons()
+        self.figure = LiveFigure(on_ready=self.guard(self._ready), on_alone=self.guard(self.pause))
+        self._build()
+        self.redraw()
+
+    # --- parts -----------------------------------------------------------------------------------------------
+
+    def _dial(self, name: str, value) -> w.Widget:
+        made = control(name, self._own).widget(value)
+        made.observe(self.guard(lambda _: self.restart()), "value")
+        return made
+
+    def _setting(self, name: str) -> w.Widget:
+        found = inspect.signature(self.recipe).parameters.get(name)
+        if found is None or found.default is found.empty:
+            raise ValueError(f"setting {name!r}: the recipe needs an argument of that name with a default")
+        return self._dial(name, found.default)
+
+    def _knob(self, name: str) -> w.Widget:
+        known = self.session.runs[0].knobs
+        if name not in known:
+            raise ValueError(f"no knob {name!r}: this experiment has {', '.join(known)}")
+        made = control(name, self._own).widget(known[name])
+        made.observe(self.guard(lambda change: self._turn(name, change["new"])), "value")
+        return made
+
+    def _controls(self) -> list[w.Widget]:
+        dials = [self.seed, *([self.seeds] if self.seeds else [])]
+        return [*self.knobs.values(), *self.settings.values(), *dials]
+
+    def _make_buttons(self) -> dict[str, w.Button]:
+        table = {
+            "start": ("Start", "play", "Train, or go on training", self.start),
+            "pause": ("Pause", "pause", "Stop after this step", self.pause),
+            "step": ("Step", "step-forward", "Make one training step", self.step),
+            "reset": ("Reset", "undo", "Back to step 0: the same first weights, the same batches", self.reset),
+            "pin": ("Pin", "thumb-tack", "Keep this curve, to compare the next run with it", self.pin),
+            "unpin": ("Clear pins", "eraser", "Forget the pinned curves", self.unpin),
+            "defaults": ("Defaults", "refresh", "All controls as they were at first, and step 0", self.defaults),
+        }
+        return {name: button(*words, self.guard(act)) for name, (*words, act) in table.items()}
+
+    def _build(self) -> None:
+        dials = [*self.settings.values(), *([self.seeds] if self.seeds else []), self.seed]
+        actions = list(self.buttons.values())
+        self.fill(
+            self.row(actions),
+            self.row(list(self.knobs.values()), "Knobs act at once, also while it trains."),
+            self.row(dials, "Settings begin a new run."),
+            self.glossary([(widget.description, widget.tooltip) for widget in self._controls() + actions]),
+            self.figure,
+        )
+
+    # --- what a learner does ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Train, or go on training. Refused, with the reason, if the memory does not suffice."""
+        need, have = (self._cost.memory if self._cost else 0), runtime.memory_available()
+        self._note = ""
+        if need > have:
+            need, have = runtime.readable_bytes(need), runtime.readable_bytes(have)
+            self._note = f"Not started: it needs about {need} of memory, {have} are free. Choose smaller settings."
+        elif self.session.status in ("finished", "diverged"):
+            self._note = "Press Reset to begin again from step 0."
+        else:
+            self.session.start()
+        self._refresh()
+
+    def pause(self) -> None:
+        """Stop after the present step."""
+        self.session.pause()
+        self._refresh()
+
+    def step(self) -> None:
+        """Make one step, and stop."""
+        self.session.pause()
+        self.session.start(steps=1)
+        self._refresh()
+
+    def reset(self) -> None:
+        """Back to step 0: the same first weights and batches; the knobs stay where they stand."""
+        self._note = ""
+        self._load()
+        self._refresh()
+
+    def restart(self) -> None:
+        """A new run with the settings as they stand; it trains if the earlier one did."""
+        if self._quiet:
+            return
+        was_running = self.session.running
+        self.reset()
+        self._price()
+        if was_running:
+            self.start()
+
+    def defaults(self) -> None:
+        """Every control as it was at first, and a new run."""
+        self._quiet = True  # one new run at the end, not one for each control
+        try:
+            for widget, value in self._first.items():
+                widget.value = value
+        finally:
+            self._quiet = False
+        self.reset()
+
+    def pin(self) -> None:
+        """Keep the present curves, faded, behind the next run."""
+        was_running = self.session.running
+        self.session.pause()
+        if self.session.step_count == 0:
+            self._note = "Nothing to pin yet: press Start first."
+        else:
+            name = f"pin {len(self.pins) + 1}: {self._label()}"
+            histories = copy.deepcopy([run.history for run in self.session.runs])
+            pin = Trace(name=name, histories=histories, style=len(self.pins) + 1, faded=True)
+            self.pins = [*self.pins, pin][-MOST_PINS:]
+            self._note = "Pinned. Move a control, press Reset and Start, and compare."
+        if was_running:
+            self.session.start()
+        self._refresh()
+
+    def unpin(self) -> None:
+        """Forget the pinned curves."""
+        self.pins, self._note = [], ""
+        self._refresh()
+
+    def close(self) -> None:
+        """Stop the run and remove the panel."""
+        self.session.pause()
+        super().close()
+
+    # --- what an exercise or the next cell wants ---------------------------------------------------------------
+
+    @property
+    def model(self):
+        """The model as it stands; pauses the run first, because only its thread may touch a model in training."""
+        self.pause()
+        return self.session.runs[0].model
+
+    def recording(self) -> dict:
+        """Settings, seeds and every knob's change: `training.replay` repeats each run from it."""
+        self.pause()
+        return {"settings": self._settings(), "runs": [run.recording() for run in self.session.runs]}
+
+    def save_recording(self, path: str | Path) -> None:
+        """Write `recording` as JSON."""
+        Path(path).write_text(json.dumps(self.recording(), indent=1))
+
+    # --- behind the controls -------------------------------------------------------------------------------------
+
+    def _settings(self) -> dict:
+        return {name: widget.value for name, widget in self.settings.items()}
+
+    def _load(self) -> None:
+        """Prepare the runs that the controls describe. Settings that do not go together leave the old ones."""
+        self.session.pause()
+        count = self.seeds.value if self.seeds else 1
+        experiment = self.recipe(**self._settings())
+        self.session.load(experiment, [self.seed.value + i for i in range(count)])
+        self.experiment = experiment
+        for name, widget in getattr(self, "knobs", {}).items():
+            self.session.set(name, widget.value)
+        self.clear_error()
+
+    def _turn(self, name: str, value: float) -> None:
+        self.session.set(name, value)
+        self._note = ""
+        if self._quiet or self.session.running:
+            return  # a running session draws its change itself
+        ended = self.session.status != "ready"
+        when = "after Reset: this run has ended" if ended else "from the next step on"
+        self._note = f"{name} is {value:.3g} {when}."
+        self.redraw()
+
+    def _label(self) -> str:
+        moved = {**self.knobs, **self.settings, "seed": self.seed}
+        changed = [f"{name} {widget.value:.3g}" if isinstance(widget.value, float) else f"{name} {widget.value}"
+                   for name, widget in moved.items() if widget.value != self._first[widget]]  # fmt: skip
+        return ", ".join(changed) or "defaults"
+
+    def _price(self) -> None:
+        self._cost = self.session.estimate(self.experiment)
+        self.redraw()
+
+    def _ready(self) -> None:
+        if self._cost is None and self.session.status == "ready":
+            self._price()
+
+    def _refresh(self) -> None:
+        status = self.session.status
+        self.buttons["start"].disabled = status != "ready"
+        self.buttons["pause"].disabled = status != "running"
+        self.buttons["step"].disabled = status in ("finished", "diverged")
+        self.buttons["unpin"].disabled = not self.pins
+        if status != "running":
+            self.redraw()
+
+    # --- drawing -------------------------------------------------------------------------------------------------
+
+    def _traces(self) -> list[Trace]:
+        return [Trace(name="this run", histories=[run.history for run in self.session.runs]), *self.pins]
+
+    def specs(self) -> list[dict]:
+        """The figures as they stand."""
+        return [view.draw(self._traces()) for view in self.views if not isinstance(view, TextView)]
+
+    def texts(self) -> list[tuple[str, str]]:
+        """The texts as they stand: (title, body)."""
+        return [(view.title, view.body(self._traces())) for view in self.views if isinstance(view, TextView)]
+
+    def redraw(self) -> None:
+        """Show everything as it stands. While a session runs, only its own thread calls this."""
+        standing = Standing(self.session, self._cost, self._note, verdict(self._traces()))
+        with self._draw_lock:
+            self.figure.show(self.specs(), texts=self.texts(), **standing.shown())
+
+    def _draw_live(self) -> None:
+        if not self.session.running:
+            self._refresh()  # it has ended by itself
+        elif self.figure.wants_frame:
+            self.redraw()
+
+    def describe(self) -> str:
+        controls = ", ".join([*self.knobs, *self.settings])
+        shows = ", ".join(view.title for view in self.views)
+        return f"{self.title}: a live panel. Controls: {controls}. Shows: {shows}. Run this cell, then press Start."
+
+    def picture(self):
+        for run in self.session.runs:
+            finish(run)
+        return self.specs(), self.texts()

@@ -1,0 +1,117 @@
+"""Runs in training on a thread of their own, steered from outside by a mailbox."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from course_utils import runtime
+from course_utils.training import Cost, Experiment, Run, estimate
+
+FRAME_SECONDS = 0.1
+
+_one_at_a_time = threading.RLock()  # taken before any session's own lock
+_training: Session | None = None
+
+
+class Session:
+    """Trains one experiment (over one or more seeds) on its own thread, and calls ``draw`` about ten times a second.
+
+    Only the training thread touches the models while it runs. All methods may be called from any thread, and
+    return at once, or within one training step. Starting a session pauses any other: on two cores, two
+    trainings at once would only slow each other down.
+    """
+
+    def __init__(self, draw: Callable[[], None], fail: Callable[[BaseException], None]):
+        self._draw, self._fail = draw, fail
+        self._control = threading.RLock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.runs: list[Run] = []
+        self.rate = 0.0  # steps a second, over the last second or so
+
+    def load(self, experiment: Experiment, seeds: list[int]) -> None:
+        """Throw the present runs away and prepare new ones, at step 0."""
+        with self._control:
+            self.pause()
+            self.runs = [experiment.start(seed) for seed in seeds]
+            self.rate = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def status(self) -> str:
+        """ "running", "ready", "finished" or "diverged"; a group has finished when none of its runs can go on."""
+        if self.running:
+            return "running"
+        return self._open_status()
+
+    def _open_status(self) -> str:
+        states = {run.status for run in self.runs}
+        return "ready" if "ready" in states else "diverged" if "diverged" in states else "finished"
+
+    @property
+    def step_count(self) -> int:
+        return max((run.step_count for run in self.runs), default=0)
+
+    def start(self, steps: int | None = None) -> None:
+        """Train on, for a number of steps or to the end. Nothing happens if it trains already, or has ended."""
+        global _training
+        with _one_at_a_time, self._control:
+            if self.running or self._open_status() != "ready":
+                return
+            other, _training = _training, self
+            if other is not None and other is not self:
+                other.pause()
+            self._stop.clear()
+            runtime.use_threads(sum(p.numel() for p in self.runs[0].model.parameters()))
+            self._thread = threading.Thread(target=self._train, args=(steps,), name="course-training", daemon=True)
+            self._thread.start()
+
+    def pause(self) -> None:
+        """Stop after the present step, and wait for it."""
+        with self._control:
+            thread = self._thread
+            self._stop.set()
+            if thread is not None and thread is not threading.current_thread():
+                thread.join()
+                self._thread = None
+
+    def set(self, knob: str, value: float) -> None:
+        """Move a knob of every run; takes effect at the next step."""
+        for run in self.runs:
+            run.set(knob, value)
+
+    def estimate(self, experiment: Experiment) -> Cost | None:
+        """What a step costs, measured on a throwaway copy; None while training."""
+        with self._control:
+            return None if self.running else estimate(experiment)
+
+    def _train(self, steps: int | None) -> None:
+        try:
+            self._loop(steps)
+        except BaseException as error:  # shown in the panel; a thread's own exceptions reach nobody
+            self._fail(error)
+        finally:
+            self._thread = None
+            self._draw()
+
+    def _loop(self, steps: int | None) -> None:
+        done, since, next_frame = 0, time.perf_counter(), 0.0
+        counted = 0
+        while not self._stop.is_set() and (steps is None or done < steps) and self._open_status() == "ready":
+            events = sum(len(run.history.events) for run in self.runs)
+            for run in self.runs:
+                if run.status == "ready":
+                    run.step()
+            done, counted = done + 1, counted + 1
+            now = time.perf_counter()
+            if now - since > 0.5:
+                self.rate, since, counted = counted / (now - since), now, 0
+            moved = sum(len(run.history.events) for run in self.runs) != events
+            if moved or now >= next_frame:
+                next_frame = now + FRAME_SECONDS
+                self._draw()

@@ -1,0 +1,172 @@
+"""The course's two models. Each forward pass fits on one screen.
+
+`MLP` is a plain multilayer perceptron. `GPT` is GPT-2's architecture (Radford et al. 2019): given the weights of
+`transformers`' GPT-2 it returns the same logits. Both start with PyTorch's default weights; how they should
+start is the subject of `course_utils.initialization`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "gelu": nn.GELU,
+    "linear": nn.Identity,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+}
+IGNORE = -100  # a target with this value is not part of the loss (PyTorch's convention)
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron.
+
+    sizes: width of the input, of each hidden layer, and of the output, e.g. ``[64, 128, 10]``.
+    activation: a name in `ACTIVATIONS`.
+    residual: add a layer's input to its output wherever both have the same width.
+    norm: LayerNorm before each hidden layer's activation.
+
+    Input (batch, sizes[0]) -> output (batch, sizes[-1]).
+    """
+
+    def __init__(self, sizes, *, activation="relu", residual=False, norm=False, bias=True):
+        super().__init__()
+        sizes = [int(size) for size in sizes]
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"sizes {sizes}: expected at least an input and an output width, each 1 or more")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+        self.sizes, self.activation, self.residual = sizes, activation, residual
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairs)
+        self.norms = nn.ModuleList(nn.LayerNorm(b) if norm else nn.Identity() for _, b in pairs[:-1])
+        self.act = ACTIVATIONS[activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, head = self.layers
+        for layer, norm in zip(hidden, self.norms, strict=True):
+            out = self.act(norm(layer(x)))  # (batch, width)
+            x = x + out if self.residual and out.shape == x.shape else out
+        return head(x)  # (batch, classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """The shape of a `GPT`. context: the most tokens it reads at once; tied: one matrix for input and output."""
+
+    vocab_size: int
+    context: int = 64
+    width: int = 64
+    heads: int = 4
+    layers: int = 2
+    tied: bool = True
+
+    def __post_init__(self):
+        for name in ("vocab_size", "context", "width", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: expected 1 or more")
+        if self.layers < 0:
+            raise ValueError(f"layers {self.layers}: expected 0 or more")
+        if self.width % self.heads:
+            low = self.width // self.heads * self.heads
+            nearby = f"{low} or {low + self.heads}" if low else f"{self.heads}"
+            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}: choose {nearby}")
+
+
+class Attention(nn.Module):
+    """Causal self-attention with several heads (Vaswani et al. 2017)."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (batch, heads, tokens, width / heads)."""
+        batch, tokens, _ = x.shape
+        return self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.split(x)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (batch, heads, tokens, width / heads)
+        return self.out(mixed.transpose(1, 2).reshape(x.shape))  # (batch, tokens, width)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """How much each token looks at each earlier one: (batch, heads, tokens, tokens), rows sum to 1."""
+        q, k, _ = self.split(x)
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(ahead, float("-inf")).softmax(-1)
+
+
+class Block(nn.Module):
+    """One transformer block: attention and a two-layer MLP, each added to the residual stream."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width)
+        self.attention = Attention(config)
+        self.norm2 = nn.LayerNorm(config.width)
+        self.up = nn.Linear(config.width, 4 * config.width)
+        self.act = nn.GELU(approximate="tanh")  # as GPT-2
+        self.down = nn.Linear(4 * config.width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.down(self.act(self.up(self.norm2(x))))  # (batch, tokens, width)
+
+
+class GPT(nn.Module):
+    """A small GPT-2: token and position embeddings, blocks, a final norm, and a head that gives logits."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.width)
+        self.position = nn.Embedding(config.context, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        if config.tied:
+            self.head.weight = self.embed.weight
+
+    def start(self, tokens: Tensor) -> Tensor:
+        """The residual stream before the first block: (batch, tokens, width)."""
+        length = tokens.shape[-1]
+        if length > self.config.context:
+            raise ValueError(f"{length} tokens do not fit into a context of {self.config.context}")
+        return self.embed(tokens) + self.position(torch.arange(length, device=tokens.device))
+
+    def forward(self, tokens: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits (batch, tokens, vocabulary) and, with targets, the mean cross-entropy in nats per token.
+
+        tokens, targets: (batch, tokens) int64; a target of -100 does not count.
+        """
+        x = self.start(tokens)  # (batch, tokens, width)
+        for block in self.blocks:
+            x = block(x)
+        logits = self.head(self.norm(x))  # (batch, tokens, vocabulary)
+        if targets is None:
+            return logits, None
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+
+    @torch.no_grad()
+    def attention_maps(self, tokens: Tensor) -> Tensor:
+        """Every head's attention: (layers, batch, heads, tokens, tokens)."""
+        x, maps = self.start(tokens), []
+        for block in self.blocks:
+            maps.append(block.attention.weights(block.norm1(x)))
+            x = block(x)
+        return torch.stack(maps) if maps else tokens.new_zeros(0, *tokens.shape[:1], self.config.heads, 0, 0)
+
+
+def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
+    """Number of weights, shared ones counted once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)

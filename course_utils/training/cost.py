@@ -1,0 +1,56 @@
+"""What a run will cost in time and memory, before it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from course_utils.training.loop import Experiment
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds a step, and bytes held in training."""
+
+    step_seconds: float
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def memory(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def estimate(experiment: Experiment, *, seed: int = 0, trial_steps: int = 3) -> Cost:
+    """Measure what one step costs on a throwaway copy of the run (a few steps)."""
+    run = replace(experiment, measures={}, steps=trial_steps + 2).start(seed)
+    held = set()
+    sizes = []
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in held:
+            held.add(storage.data_ptr())
+            sizes.append(storage.nbytes())
+        return tensor
+
+    held.update(p.untyped_storage().data_ptr() for p in run.model.parameters())
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        run.step()
+    start = time.perf_counter()
+    for _ in range(trial_steps):
+        run.step()
+    seconds = (time.perf_counter() - start) / trial_steps
+    state = [t for s in run.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
+    trained = [p for p in run.model.parameters() if p.requires_grad]
+    return Cost(seconds, _bytes(run.model.parameters()), _bytes(trained), _bytes(state), sum(sizes))
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
