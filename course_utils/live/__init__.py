@@ -1,9 +1,9 @@
 """Live panels: training that a learner can watch and steer while it runs."""
 
 from course_utils.live.controls import Choice, Slider
-from course_utils.live.explorer import Explorer
+from course_utils.live.explorer import Explorer, Shown
 from course_utils.live.figure import LiveFigure
 from course_utils.live.panel import TrainingPanel
 from course_utils.live.views import CurvesView, LossView, TextView, Trace
 
-__all__ = ["Choice", "CurvesView", "Explorer", "LiveFigure", "LossView", "Slider", "TextView", "Trace", "TrainingPanel"]
+__all__ = ["Choice", "CurvesView", "Explorer", "LiveFigure", "LossView", "Shown", "Slider", "TextView", "Trace", "TrainingPanel"]

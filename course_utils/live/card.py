@@ -21,7 +21,6 @@ class Card:
         earlier = _cards.pop(title, None)
         if earlier is not None:
             earlier.close()
-        _cards[title] = self
         self.title = title
         self.error: BaseException | None = None
         self._errors = w.HTML()
@@ -29,7 +28,8 @@ class Card:
         self.box.add_class("cu-panel")
 
     def fill(self, *children: w.Widget) -> None:
-        """Put these below the title."""
+        """Put these below the title; with this the card is complete."""
+        _cards[self.title] = self
         heading = w.HTML(f'<div class="cu-title">{html.escape(self.title)}</div>')
         self.box.children = [heading, *children, self._errors]
 

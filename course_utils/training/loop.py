@@ -115,7 +115,7 @@ class Run:
             torch.manual_seed(seed)
             self.model = experiment.model(runtime.generator(seed)).to(device)
         self.model.train()
-        self.step_count, self.status = 0, "ready"
+        self.step_count = 0
         self.knobs = self._all_knobs()
         self.start_knobs = dict(self.knobs)
         self.history = History(levels=dict(experiment.levels))
@@ -126,6 +126,10 @@ class Run:
         self._draw = self._batch_source()
         self._first_loss: float | None = None
         self._measure()
+
+    @property
+    def status(self) -> str:
+        return self.history.status
 
     def _all_knobs(self) -> dict[str, float]:
         if self.experiment.optimizer not in OPTIMIZERS:
@@ -192,9 +196,9 @@ class Run:
             self._first_loss = value
         self.history.add("loss", self.step_count, value)
         if not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(self._first_loss)):
-            self.status = "diverged"
+            self.history.status = "diverged"
         elif self.step_count >= self.experiment.steps:
-            self.status = "finished"
+            self.history.status = "finished"
         if self.step_count % self.experiment.measure_every == 0 or self.status == "finished":
             self._measure()
         return value
@@ -288,7 +292,6 @@ def finish(run: Run) -> Run:
     runtime.use_threads(sum(p.numel() for p in run.model.parameters()))
     while run.status == "ready":
         run.step()
-    run.history.status = run.status
     return run
 
 

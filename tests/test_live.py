@@ -1,0 +1,437 @@
+"""Panels are tested like models: set a control, assert on what is shown."""
+
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils import figures, runtime, training
+from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TextView, TrainingPanel
+from course_utils.live.figure import LiveFigure, pack, plotly_library
+from course_utils.live.status import verdict
+from course_utils.live.views import Trace
+from course_utils.models import MLP
+from course_utils.training import Experiment, History
+
+DATA = (torch.randn(64, 4, generator=runtime.generator(0)), torch.arange(64) % 3)
+AXES = {"title": "powers", "x_title": "x", "y_title": "y"}
+VIEWS = [
+    LossView(),
+    CurvesView(title="Knows", curves={"half": "a half"}, y_title="share"),
+    TextView(title="Sample", name="text"),
+]
+
+
+def batches(generator, *, batch_size=8):
+    chosen = torch.randint(64, (int(batch_size),), generator=generator)
+    return DATA[0][chosen], DATA[1][chosen]
+
+
+def recipe(*, width=16, steps=3000, slow=0.0):
+    measures = {"half": lambda m, g: 0.5, "text": lambda m, g: "<b>bold</b>"}
+
+    def drawn(generator, *, batch_size=8):
+        time.sleep(slow)
+        return batches(generator, batch_size=batch_size)
+
+    return Experiment(model=lambda g: MLP([4, width, 3]), batches=drawn, knobs={"lr": 0.01}, steps=steps,
+                      measures=measures, levels={"ln 3": 1.0986})  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def strict(monkeypatch):
+    monkeypatch.setenv("COURSE_STRICT", "1")
+
+
+@pytest.fixture
+def panel():
+    made = TrainingPanel(recipe, title="Test panel", settings=["width"], knobs=["lr", "weight_decay", "batch_size"],
+                         views=VIEWS, seeds=True)  # fmt: skip
+    yield made
+    made.close()
+
+
+def sent(panel):
+    """The last frame's content."""
+    return panel.figure._last[1]
+
+
+def wait(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.005)
+
+
+def trainers():
+    return [thread for thread in threading.enumerate() if thread.name == "course-training"]
+
+
+def until_step(panel, step):
+    wait(lambda: panel.session.step_count >= step)
+
+
+def test_it_opens_ready_with_a_picture_of_the_untrained_model(panel):
+    assert sent(panel)["state"]["status"] == "ready"
+    loss, knows = panel.specs()
+    assert loss["layout"]["title"]["text"] == "Loss" and knows["data"][0]["y"].tolist() == [0.5]
+    assert sent(panel)["texts"] == [{"title": "Sample", "body": "<b>bold</b>"}]
+
+
+def test_start_trains_pause_stops_step_makes_one(panel):
+    panel.buttons["start"].click()
+    until_step(panel, 30)
+    panel.buttons["pause"].click()
+    assert not trainers() and sent(panel)["status"].startswith("Paused: step")
+    before = panel.session.step_count
+    panel.buttons["step"].click()
+    wait(lambda: not panel.session.running)
+    assert panel.session.step_count == before + 1
+    assert len(panel.specs()[0]["data"][0]["x"]) == before + 1
+
+
+def test_reset_gives_the_same_start_and_keeps_the_knobs(panel):
+    start = panel.session.runs[0].snapshot()
+    panel.knobs["lr"].value = 0.1
+    panel.buttons["start"].click()
+    until_step(panel, 20)
+    panel.buttons["reset"].click()
+    assert not panel.session.running and panel.session.step_count == 0
+    assert all(
+        torch.equal(a, b) for a, b in zip(start.values(), panel.session.runs[0].snapshot().values(), strict=True)
+    )
+    assert panel.knobs["lr"].value == 0.1
+    panel.buttons["step"].click()
+    wait(lambda: panel.session.step_count == 1)
+    assert panel.session.runs[0].knobs["lr"] == 0.1, "the knob shown is the knob in force"
+
+
+def test_defaults_puts_every_control_back(panel):
+    panel.knobs["lr"].value, panel.settings["width"].value, panel.seed.value = 1.0, 64, 3
+    panel.buttons["defaults"].click()
+    assert (panel.knobs["lr"].value, panel.settings["width"].value, panel.seed.value) == (0.01, 16, 0)
+    assert panel.session.runs[0].model.sizes == [4, 16, 3]
+
+
+def test_a_setting_begins_a_new_run_and_goes_on_training(panel):
+    panel.buttons["start"].click()
+    until_step(panel, 10)
+    panel.settings["width"].value = 32
+    assert panel.session.runs[0].model.sizes == [4, 32, 3]
+    assert panel.session.running
+    panel.buttons["pause"].click()
+
+
+def test_a_knob_moved_while_training_is_an_event_with_a_mark(panel):
+    panel.buttons["start"].click()
+    until_step(panel, 10)
+    panel.knobs["lr"].value = 0.1
+    wait(lambda: panel.session.runs[0].history.events)
+    panel.buttons["pause"].click()
+    marks = [note["text"] for note in panel.specs()[0]["layout"]["annotations"]]
+    assert "lr 0.1" in marks
+
+
+def test_an_absurd_learning_rate_is_explained_and_reset_works(panel):
+    panel._turn("lr", 1e9)
+    panel.buttons["start"].click()
+    wait(lambda: panel.session.status == "diverged" and not trainers())
+    assert "Diverged at step" in sent(panel)["status"] and "after lr became 1e+09 at step 0" in sent(panel)["status"]
+    assert panel.buttons["start"].disabled
+    panel.knobs["lr"].value = 0.02
+    assert "after Reset: this run has ended" in sent(panel)["status"]
+    panel.buttons["reset"].click()
+    panel.buttons["start"].click()
+    until_step(panel, 10)
+
+
+def test_a_live_session_replays_headless_to_bitwise_the_same_weights(panel, tmp_path):
+    panel.buttons["start"].click()
+    for i in range(20):
+        until_step(panel, 15 * (i + 1))
+        panel.knobs[("lr", "weight_decay", "batch_size")[i % 3]].value = (0.002 * (i + 1), 0.02 * (i + 1), 2 + i)[i % 3]
+    until_step(panel, 330)
+    panel.save_recording(tmp_path / "run.json")
+    recording = json.loads((tmp_path / "run.json").read_text())
+    assert len(recording["runs"][0]["events"]) == 20
+    again = training.replay(recipe(**recording["settings"]), recording["runs"][0])
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(again.snapshot().values(), panel.session.runs[0].snapshot().values(), strict=True)
+    )
+
+
+def test_a_thousand_slider_events_in_five_seconds(panel):
+    panel.buttons["start"].click()
+    start = time.monotonic()
+    for i in range(1000):
+        panel.knobs["lr"].value = 0.001 + i * 1e-5
+        time.sleep(max(0.0, start + 5 * (i + 1) / 1000 - time.monotonic()))
+    assert panel.error is None and len(trainers()) <= 1
+    assert panel.session.status in ("running", "finished")
+
+
+def test_fifty_starts_and_stops_in_a_row(panel):
+    for _ in range(50):
+        panel.buttons["start"].click()
+        assert len(trainers()) <= 1
+        panel.buttons["pause"].click()
+    assert not trainers() and panel.error is None
+    panel.buttons["start"].click()
+    before = panel.session.step_count
+    until_step(panel, before + 5)
+
+
+def test_running_the_cell_again_stops_the_earlier_run(panel):
+    panel.buttons["start"].click()
+    until_step(panel, 5)
+    for _ in range(10):
+        newer = TrainingPanel(recipe, title="Test panel")
+        newer.start()
+        until_step(newer, 2)
+        assert len(trainers()) == 1
+    assert not panel.session.running
+    newer.close()
+    assert not trainers()
+
+
+def test_starting_one_panel_pauses_the_other(panel):
+    other = TrainingPanel(recipe, title="Another")
+    panel.start()
+    other.start()
+    assert other.session.running and not panel.session.running
+    panel.start()
+    assert panel.session.running and not other.session.running
+    other.close()
+
+
+def test_a_pin_stays_behind_the_next_run(panel):
+    panel.buttons["pin"].click()
+    assert "Nothing to pin yet" in sent(panel)["status"] and panel.pins == []
+    panel.knobs["lr"].value = 0.1
+    panel.buttons["start"].click()
+    until_step(panel, 20)
+    panel.buttons["pin"].click()
+    panel.buttons["pause"].click()
+    pinned = panel.pins[0].histories[0].loss.copy()
+    panel.buttons["reset"].click()
+    panel.buttons["step"].click()
+    wait(lambda: panel.session.step_count == 1 and not panel.session.running)
+    loss = panel.specs()[0]
+    assert [trace["name"] for trace in loss["data"]] == ["this run", "pin 1: lr 0.1"]
+    assert np.array_equal(loss["data"][1]["y"], pinned)
+    panel.buttons["unpin"].click()
+    assert len(panel.specs()[0]["data"]) == 1
+
+
+def test_several_seeds_make_a_band_and_a_verdict(panel):
+    panel.seeds.value = 3
+    assert [run.seed for run in panel.session.runs] == [0, 1, 2]
+    panel.session.start(steps=60)
+    wait(lambda: not panel.session.running)
+    panel.pin()
+    assert len(panel.specs()[0]["data"]) == 6  # two lines, each with the two edges of its band
+    panel.reset()
+    panel.session.start(steps=60)
+    wait(lambda: not panel.session.running)
+    panel.redraw()
+    assert "within the noise between seeds" in sent(panel)["status"], "the same run twice cannot differ"
+    panel.knobs["lr"].value = 0.0001
+    panel.reset()
+    panel.session.start(steps=60)
+    wait(lambda: not panel.session.running)
+    panel.redraw()
+    assert "more than the noise between seeds" in sent(panel)["status"]
+
+
+def histories(losses):
+    made = []
+    for loss in losses:
+        made.append(History())
+        for step in range(60):
+            made[-1].add("loss", step + 1, loss)
+    return made
+
+
+def test_the_verdict_is_the_paired_difference_and_its_standard_error():
+    this = Trace(name="this run", histories=histories([1.0, 2.0, 3.0]))
+    pin = Trace(name="pin 1: lr 0.1", histories=histories([1.1, 2.3, 3.2]))
+    assert "Loss 0.200 lower than pin 1 (standard error 0.058): more than" in verdict([this, pin])
+    pin = Trace(name="pin 1: lr 0.1", histories=histories([1.4, 1.8, 3.2]))
+    assert "within the noise" in verdict([this, pin])
+    assert verdict([this]) == "" == verdict([Trace(name="one", histories=this.histories[:2]), pin])
+
+
+def test_an_error_in_the_run_is_shown_with_its_traceback_folded(monkeypatch):
+    monkeypatch.delenv("COURSE_STRICT")
+
+    def failing(generator):
+        raise ZeroDivisionError("a <b>bad</b> batch")
+
+    panel = TrainingPanel(lambda: Experiment(model=lambda g: MLP([4, 3]), batches=failing), title="Fails")
+    panel.start()
+    wait(lambda: panel._errors.value)
+    shown = panel._errors.value
+    assert "ZeroDivisionError: a &lt;b&gt;bad&lt;/b&gt; batch" in shown and "<details" in shown
+    panel.close()
+
+
+def test_settings_that_do_not_go_together_leave_the_old_run(monkeypatch):
+    monkeypatch.delenv("COURSE_STRICT")
+
+    def picky(*, width=16):
+        if width == 32:
+            raise ValueError("width 32 is not divisible by heads 3: choose 30 or 33")
+        return recipe(width=width)
+
+    panel = TrainingPanel(picky, title="Picky", settings=["width"])
+    panel.settings["width"].value = 32
+    assert "choose 30 or 33" in panel._errors.value
+    panel.settings["width"].value = 64
+    assert panel._errors.value == "" and panel.session.runs[0].model.sizes == [4, 64, 3]
+    panel.close()
+
+
+def test_what_does_not_fit_into_memory_is_refused_with_the_reason(panel, monkeypatch):
+    panel._ready()
+    assert "take about" in sent(panel)["status"]
+    monkeypatch.setattr(runtime, "memory_available", lambda: 1000)
+    panel.start()
+    assert not panel.session.running
+    assert "Not started: it needs about" in sent(panel)["status"] and "1 kB are free" in sent(panel)["status"]
+
+
+def test_pause_stops_within_one_step():
+    panel = TrainingPanel(lambda: recipe(slow=0.05), title="Slow")
+    panel.start()
+    until_step(panel, 2)
+    start = time.monotonic()
+    panel.pause()
+    assert time.monotonic() - start < 0.5
+    panel.close()
+
+
+def test_the_last_view_gone_pauses_the_run(panel):
+    panel.figure._receive(None, {"type": "ready", "view": "a"}, [])
+    panel.figure._receive(None, {"type": "ready", "view": "b"}, [])
+    panel.start()
+    panel.figure._receive(None, {"type": "gone", "view": "a"}, [])
+    assert panel.session.running
+    panel.figure._receive(None, {"type": "gone", "view": "b"}, [])
+    assert not panel.session.running
+
+
+def test_unknown_names_say_which_there_are():
+    with pytest.raises(ValueError, match="no knob 'lrr': this experiment has lr"):
+        TrainingPanel(recipe, title="Bad", knobs=["lrr"])
+    with pytest.raises(ValueError, match="setting 'depth': the recipe needs an argument"):
+        TrainingPanel(recipe, title="Bad", settings=["depth"])
+    with pytest.raises(ValueError, match="no control 'slow': choose one of lr"):
+        TrainingPanel(recipe, title="Bad", settings=["slow"])
+
+
+def test_a_panel_reads_the_same_in_every_session(panel):
+    bundle = panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert (
+        bundle["text/plain"]
+        == repr(panel)
+        == (
+            "Test panel: a live panel. Controls: lr, weight_decay, batch_size, width. Shows: Loss, Knows, Sample. "
+            "Run this cell, then press Start."
+        )
+    )
+
+
+# --- the figure ------------------------------------------------------------------------------------------------
+
+
+def test_arrays_travel_as_float32_and_everything_else_as_it_is():
+    matrix = np.arange(6).reshape(2, 3)
+    skeleton, buffers = pack([{"x": np.arange(3), "z": matrix, "name": "a", "n": np.float64(2.5), "t": ("a", None)}])
+    assert skeleton == [{"x": {"buffer": 0, "shape": [3]}, "z": {"buffer": 1, "shape": [2, 3]}, "name": "a", "n": 2.5,
+                         "t": ["a", None]}]  # fmt: skip
+    assert np.frombuffer(buffers[1], np.float32).tolist() == matrix.ravel().tolist()
+    json.dumps(skeleton)
+
+
+def test_a_frame_carries_the_layout_only_when_it_changed(monkeypatch):
+    figure, messages = LiveFigure(), []
+    monkeypatch.setattr(figure, "send", lambda content, buffers: messages.append((content, buffers)))
+    spec = {"data": [{"y": np.zeros(3)}], "layout": {"title": {"text": "a"}}}
+    figure.show([spec])
+    assert messages == [], "nobody is looking"
+    figure._receive(None, {"type": "ready", "view": "a"}, [])
+    figure.show([spec | {"data": [{"y": np.ones(3)}]}])
+    figure.show([spec | {"layout": {"title": {"text": "b"}}}])
+    assert ["skeleton" in content for content, _ in messages] == [True, False, True]
+    assert np.frombuffer(messages[1][1][0], np.float32).tolist() == [1, 1, 1]
+    figure._receive(None, {"type": "ready", "view": "second"}, [])
+    assert "skeleton" in messages[-1][0], "a new view gets everything"
+
+
+def test_a_browser_that_lags_behind_gets_fewer_frames(monkeypatch):
+    figure = LiveFigure()
+    monkeypatch.setattr(figure, "send", lambda content, buffers: None)
+    assert not figure.wants_frame
+    figure._receive(None, {"type": "ready", "view": "a"}, [])
+    figure.show([])
+    assert figure.wants_frame
+    figure.show([])
+    assert not figure.wants_frame
+    figure._receive(None, {"type": "drawn", "view": "a", "n": 2}, [])
+    assert figure.wants_frame
+
+
+def test_plotly_is_carried_once_and_compressed():
+    assert LiveFigure().library is LiveFigure().library is plotly_library()
+    assert len(plotly_library().code) < 1_700_000
+
+
+# --- explorers --------------------------------------------------------------------------------------------------
+
+
+def explorer(**options):
+    def draw(*, power, letter):
+        if power == 4:
+            raise ValueError("power 4: choose less")
+        return Shown(
+            figures=[figures.lines([figures.Series(name=letter, x=np.arange(3.0), y=np.arange(3.0) ** power)], **AXES)],
+            summary=f"{letter}{power}",
+        )
+
+    controls = {
+        "power": (Slider(label="power", help="How bent.", low=0, high=5, step=1, whole=True), 2),
+        "letter": (Choice(label="letter", help="Which.", options=("a", "b")), "a"),
+    }
+    return Explorer(draw, title="Explore", controls=controls, **options)
+
+
+def test_an_explorer_redraws_when_a_control_moves_and_returns_to_its_defaults():
+    made = explorer()
+    assert made.shown.summary == "a2"
+    made.controls["power"].value = 3
+    assert made.shown.figures[0]["data"][0]["y"].tolist() == [0, 1, 8] and made.shown.summary == "a3"
+    made.controls["letter"].value = "b"
+    made.buttons["defaults"].click()
+    assert made.shown.summary == "a2" and made.controls["letter"].value == "a"
+
+
+def test_an_explorer_with_a_button_waits_for_it():
+    made = explorer(act="Compute")
+    made.controls["power"].value = 3
+    assert made.shown.summary == "a2"
+    made.buttons["act"].click()
+    assert made.shown.summary == "a3"
+
+
+def test_an_explorers_error_is_shown_and_passes(monkeypatch):
+    monkeypatch.delenv("COURSE_STRICT")
+    made = explorer()
+    made.controls["power"].value = 4
+    assert "power 4: choose less" in made._errors.value and made.shown.summary == "a2"
+    made.controls["power"].value = 3
+    assert made._errors.value == "" and made.shown.summary == "a3"

@@ -1,0 +1,77 @@
+"""What the machine offers is read right, and said right."""
+
+import pytest
+import torch
+
+from course_utils import runtime
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_device_prefers_an_accelerator_and_names_what_is_missing(monkeypatch):
+    assert runtime.device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert runtime.device().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert runtime.device().type == "cpu"
+    with pytest.raises(RuntimeError, match="no cuda device on this machine: choose one of cpu"):
+        runtime.device("cuda")
+
+
+@pytest.mark.parametrize("text, cores", [("100000 100000", 1.0), ("150000 100000", 1.5), ("max 100000", None)])
+def test_quota_of_a_container_version_2(tmp_path, text, cores):
+    (tmp_path / "cpu.max").write_text(text)
+    assert runtime._cgroup_quota(tmp_path) == cores
+
+
+@pytest.mark.parametrize("quota, cores", [("200000", 2.0), ("-1", None)])
+def test_quota_of_a_container_version_1(tmp_path, quota, cores):
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text(quota)
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
+    assert runtime._cgroup_quota(tmp_path) == cores
+
+
+def test_small_models_get_one_thread_and_large_ones_no_more_than_the_quota(monkeypatch):
+    monkeypatch.setattr(runtime, "cpu_quota", lambda: 3.5)
+    assert runtime.use_threads(100_000) == 1 == torch.get_num_threads()
+    assert runtime.choose_threads(100_000_000) == 3
+    monkeypatch.setattr(runtime, "cpu_quota", lambda: 0.5)
+    assert runtime.choose_threads(100_000_000) == 1
+
+
+def test_generators_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    first = torch.rand(4, generator=runtime.generator(7))
+    torch.manual_seed(2)
+    assert torch.equal(first, torch.rand(4, generator=runtime.generator(7)))
+    assert not torch.equal(first, torch.rand(4, generator=runtime.generator(8)))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, 2**63])
+def test_a_bad_seed_is_named(seed):
+    with pytest.raises(ValueError, match="expected a whole number"):
+        runtime.generator(seed)
+
+
+def test_readable_amounts():
+    assert runtime.readable_bytes(999) == "999 B"
+    assert runtime.readable_bytes(12_600_000) == "12.6 MB"
+    assert runtime.readable_bytes(70e9 * 2) == "140 GB"
+    assert runtime.readable_seconds(0.02) == "20 ms"
+    assert runtime.readable_seconds(75.2) == "75 s"
+    assert runtime.readable_seconds(300) == "5 min 0 s"
+    assert runtime.readable_seconds(7500) == "2 h 5 min"
+
+
+def test_the_machine_reads_as_a_sentence():
+    here = runtime.machine()
+    assert here.memory > 0 and here.cores > 0
+    assert "of memory free" in str(here)
+    assert 0 < runtime.memory_used() < 100e9
