@@ -1,0 +1,119 @@
+"""Checkpoints: weights as `safetensors`, and beside them a model card that says where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.models import GPT, MLP, GPTConfig
+
+SHIPPED = Path(__file__).parent / "checkpoints"
+KEY = "course_utils"  # the entry in a safetensors file's metadata that says what the weights belong to
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint file that cannot be trusted."""
+
+
+def save(model: GPT | MLP, path: str | Path, *, card: dict[str, object]) -> Path:
+    """Write the weights to ``path`` (.safetensors) and the model card to the .md beside it; returns the path.
+
+    card: what a reader wants to know, e.g. data, steps, seed, held-out loss, floor, command. The shape and the
+    checksum are added.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path).with_suffix(".safetensors")
+    state = _state(model)
+    checksum = _checksum(state)
+    about = {"shape": _shape(model), "sha256": checksum}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path, metadata={KEY: json.dumps(about)})
+    rows = {**card, "parameters": sum(tensor.numel() for tensor in state.values()), "sha256": checksum}
+    lines = [f"# {path.stem}", "", *(f"- {name}: {value}" for name, value in rows.items()), ""]
+    path.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def load(path: str | Path) -> GPT | MLP:
+    """The model of a checkpoint, on the CPU. A bare name such as ``"story_gpt"`` is one that the course ships.
+
+    FileNotFoundError where there is none; DamagedCheckpoint if the file is broken or its weights were altered.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = _find(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})[KEY])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise DamagedCheckpoint(f"{path.name} is no checkpoint of this course, or damaged ({error}): {ADVICE}") from None
+    if _checksum(state) != about["sha256"]:
+        raise DamagedCheckpoint(f"{path.name} does not match its checksum: {ADVICE}")
+    model = _build(about["shape"])
+    wanted = _state(model)
+    wrong = [name for name, tensor in wanted.items() if name not in state or state[name].shape != tensor.shape]
+    if wrong or len(state) != len(wanted):
+        raise DamagedCheckpoint(f"{path.name} lacks {', '.join(wrong) or 'nothing, but holds more'}: {ADVICE}")
+    model.load_state_dict(state, strict=False)  # a tied head is stored once
+    return model
+
+
+def card(path: str | Path) -> str:
+    """The model card's text."""
+    return _find(path).with_suffix(".md").read_text(encoding="utf-8")
+
+
+ADVICE = "save it again, or restore the shipped one with `git checkout`"
+
+
+def _find(path: str | Path) -> Path:
+    path = Path(path)
+    if path.parent == Path(".") and not path.suffix and not path.exists():
+        path = SHIPPED / path
+    path = path.with_suffix(".safetensors")
+    if not path.exists():
+        shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors")))
+        raise FileNotFoundError(f"no checkpoint {path}: the course ships {shipped or 'none'}")
+    return path
+
+
+def _shape(model: nn.Module) -> dict:
+    if isinstance(model, GPT):
+        return {"GPT": asdict(model.config)}
+    if isinstance(model, MLP):
+        norm = any(isinstance(one, nn.LayerNorm) for one in model.norms)
+        options = {"activation": model.activation, "residual": model.residual, "norm": norm}
+        return {"MLP": {"sizes": model.sizes, **options, "bias": model.layers[0].bias is not None}}
+    raise TypeError(f"a {type(model).__name__} cannot be saved: expected a GPT or an MLP")
+
+
+def _build(shape: dict) -> GPT | MLP:
+    (kind, options), *_ = shape.items()
+    if kind == "GPT":
+        return GPT(GPTConfig(**options))
+    return MLP(options.pop("sizes"), **options)
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights on the CPU; a matrix that two names share is kept under the first."""
+    seen, state = set(), {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in seen or tensor.numel() == 0:
+            state[name] = tensor.detach().to("cpu", copy=True).contiguous()
+        seen.add(tensor.data_ptr())
+    return state
+
+
+def _checksum(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].to(torch.float32).numpy().tobytes())
+    return digest.hexdigest()
