@@ -75,8 +75,8 @@ class Card:
         """The card in words: the same in every session, because notebooks are compared as text."""
         raise NotImplementedError
 
-    def picture(self) -> tuple[list[dict], list[tuple[str, str]]]:
-        """Figures and (title, text) pairs for a stored notebook, after the card has done what it is for."""
+    def picture(self) -> tuple[list[dict], list[tuple[str, str]]] | None:
+        """Figures and (title, text) pairs for a stored notebook, after the card has done what it is for; or none."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -89,6 +89,8 @@ class Card:
         return self.describe()
 
     def _repr_mimebundle_(self, **_):
+        words = {"text/plain": self.describe()}
         if os.environ.get("COURSE_PICTURES"):  # the notebook is being built: a picture is what gets stored
-            return {"text/plain": self.describe(), "image/png": png(*self.picture())}
-        return {**self.box._repr_mimebundle_(), "text/plain": self.describe()}
+            picture = self.picture()
+            return words | ({"image/png": png(*picture)} if picture else {})
+        return self.box._repr_mimebundle_() | words
