@@ -1,0 +1,1 @@
+"""The checks of the notebooks' exercises. Importing a notebook's module registers them for `lesson.check`."""

@@ -1,0 +1,149 @@
+"""Checks of 01_pretraining."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from course_utils import runtime
+from course_utils.lesson import compare, exercise, law
+from course_utils.pretraining import sampling
+from course_utils.training import cosine
+
+
+@exercise("next-token-loss", "the next-token loss")
+def _(answer):
+    """answer(logits (tokens, vocabulary), tokens (tokens,)) -> mean loss in nats over all tokens but the first."""
+    logits = 2 * torch.randn(6, 5, generator=runtime.generator(0))
+    tokens = torch.tensor([0, 3, 1, 4, 4, 2])
+    each = F.cross_entropy(logits[:-1], tokens[1:], reduction="none")
+    mistakes = {
+        "compared each row of logits with the token it stands on: row i predicts token i + 1":
+            F.cross_entropy(logits, tokens),
+        "compared row i + 1 with token i: it is the other way round": F.cross_entropy(logits[1:], tokens[:-1]),
+        "summed over the tokens: take the mean": each.sum(),
+        "divided by the number of tokens, but the first one is not predicted": each.sum() / 6,
+        "forgot the minus sign": -each.mean(),
+        "took the logarithm to base 2: nats use the natural one": each.mean() / math.log(2),
+        "used logits as if they were log probabilities: apply `log_softmax` first":
+            -logits[:-1].gather(1, tokens[1:, None]).mean(),
+    }  # fmt: skip
+    yield compare(answer(logits.clone(), tokens.clone()), each.mean(), mistakes=mistakes, what="the loss")
+    flat = torch.zeros(4, 7)
+    yield compare(answer(flat, torch.tensor([1, 2, 3, 4])), math.log(7), what="the loss of equal logits over 7 words")
+    large = torch.tensor([[0.0, 2000.0], [0.0, 0.0]])
+    sure = answer(large, torch.tensor([1, 0]))
+    yield law(bool(torch.isfinite(torch.as_tensor(sure))),
+              "large logits give inf or nan: take `log_softmax`, not the logarithm of a softmax")  # fmt: skip
+    yield compare(sure, 2000.0, what="the loss of a sure and wrong prediction")
+
+
+@exercise("sample-token", "sampling with temperature")
+def _(answer):
+    """answer(logits (vocabulary,), temperature, generator) -> one token, a whole number."""
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    first = answer(logits.clone(), 1.0, runtime.generator(0))
+    yield law(_whole(first), f"expected one token number, got {_shown(first)}: use `.item()`")
+    twice = [[int(answer(logits.clone(), 1.0, rng)) for _ in range(20)] for rng in map(runtime.generator, (3, 3))]
+    yield law(twice[0] == twice[1],
+              "the same seed gives different tokens: pass `generator=generator` to `torch.multinomial`")  # fmt: skip
+    for temperature in (1.0, 0.5, 3.0):
+        seen = _frequencies(answer, logits, temperature)
+        wanted = sampling.next_token_probabilities(logits, temperature=temperature)
+        if torch.allclose(seen, wanted, atol=0.05):
+            yield None
+            continue
+        plausible = {
+            "multiplied by the temperature: divide the logits by it": (logits * temperature).softmax(0),
+            "ignored the temperature": logits.softmax(0),
+            "divided the probabilities by the temperature: divide the logits, before the softmax":
+                _normal(logits.softmax(0) / temperature),
+            "took the likeliest token: draw one, with `torch.multinomial`": F.one_hot(logits.argmax(), 4).float(),
+            "drew every token with the same chance": torch.full((4,), 0.25),
+        }  # fmt: skip
+        named = [name for name, chances in plausible.items() if torch.allclose(seen, chances, atol=0.05)]
+        hint = f"it looks as if you {named[0]}" if named else (
+            f"at temperature {temperature:g} the four tokens came with frequencies {_list(seen)}, "
+            f"expected about {_list(wanted)}")  # fmt: skip
+        yield hint
+
+
+@exercise("bigram-rung", "the bigram rung")
+def _(answer):
+    """answer(counts (vocabulary, vocabulary)) -> mean loss in nats of predicting each token from the one before."""
+    counts = torch.tensor([[0.0, 6.0, 2.0], [1.0, 0.0, 3.0], [4.0, 4.0, 0.0]])
+    rows, total = counts.sum(1, keepdim=True), counts.sum()
+    wanted = -torch.xlogy(counts, counts / rows).sum() / total
+    mistakes = {
+        "averaged over rows as if each came equally often: weigh each pair by its count":
+            -torch.xlogy(counts / rows, counts / rows).sum() / 3,
+        "normalized the whole table: divide each row by its own sum":
+            -torch.xlogy(counts / total, counts / total).sum(),
+        "normalized the columns: the row is the token before":
+            -torch.xlogy(counts, counts / counts.sum(0)).sum() / total,
+        "forgot the minus sign": -wanted,
+        "took the logarithm to base 2: nats use the natural one": wanted / math.log(2),
+        "computed the unigram rung: use the token before, too":
+            -torch.xlogy(counts.sum(0), counts.sum(0) / total).sum() / total,
+    }  # fmt: skip
+    found = answer(counts.clone())
+    yield law(not _is_nan(found),
+              "your result is nan: a pair that never occurs counts 0, and 0 · ln 0 is 0 here (`torch.xlogy`)")
+    yield compare(found, wanted, mistakes=mistakes, what="the rung")
+    yield compare(answer(10 * counts), wanted, what="the rung of ten times the same counts")
+    yield compare(answer(torch.eye(3)), 0.0, what="the rung where each token tells the next one")
+
+
+@exercise("cosine-warmup", "a cosine schedule with warmup")
+def _(answer):
+    """answer(step, steps, warmup) -> factor on the learning rate."""
+    def curve(function):
+        return [float(function(step, 100, 10)) for step in (0, 4, 9, 10, 55, 99)]
+
+    right = cosine(100, warmup=10)
+    wanted = curve(lambda step, *_: right(step))
+    mistakes = {
+        "began the warmup at 0: the first step then does nothing; step 0 gets 1 / warmup":
+            curve(lambda s, n, w: s / w if s < w else right(s)),
+        "used half a period too much: the cosine runs from 0 to π": curve(
+            lambda s, n, w: (s + 1) / w if s < w else 0.5 * (1 + math.cos(2 * math.pi * (s - w) / (n - w)))),
+        "started the cosine at step 0 and not where the warmup ends": curve(
+            lambda s, n, w: (s + 1) / w if s < w else 0.5 * (1 + math.cos(math.pi * s / n))),
+        "forgot the warmup": curve(lambda s, n, w: 0.5 * (1 + math.cos(math.pi * s / n))),
+        "fell along a straight line": curve(lambda s, n, w: (s + 1) / w if s < w else 1 - (s - w) / (n - w)),
+        "let the cosine run from 1 to -1: shift and halve it": curve(
+            lambda s, n, w: (s + 1) / w if s < w else math.cos(math.pi * (s - w) / (n - w))),
+    }  # fmt: skip
+    yield compare(curve(answer), wanted, mistakes=mistakes, what="your factors at steps 0, 4, 9, 10, 55 and 99 of 100")
+    yield compare(float(answer(0, 50, 0)), 1.0, what="the factor at step 0 without a warmup")
+    yield compare(float(answer(100, 100, 10)), 0.0, what="the factor at the end")
+
+
+def _frequencies(answer, logits, temperature: float, draws: int = 3000):
+    rng = runtime.generator(1)
+    tokens = torch.tensor([int(answer(logits, temperature, rng)) for _ in range(draws)])
+    return torch.bincount(tokens, minlength=len(logits)).float() / draws
+
+
+def _whole(value: object) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.numel() == 1 and not value.is_floating_point()
+    return isinstance(value, int)
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float | torch.Tensor) and bool(torch.isnan(torch.as_tensor(value)).any())
+
+
+def _shown(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
+
+
+def _normal(chances):
+    return chances / chances.sum()
+
+
+def _list(chances) -> str:
+    return ", ".join(f"{chance:.2f}" for chance in chances.tolist())

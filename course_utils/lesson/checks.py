@@ -1,0 +1,216 @@
+"""Exercise checks: a registry of checkers, and a verdict on a learner's answer that never raises.
+
+A checker is a generator function. It takes the learner's answer (a function, a class, any object) and
+yields the outcome of one law after another: None where the law holds, else a hint. The first hint ends the
+check, so later laws may rely on earlier ones.
+
+    @exercise("soft-targets", "soft targets")
+    def _(answer):
+        logits = torch.tensor([[2.0, 0.0, -1.0]])
+        mistakes = {"forgot to divide by T": softmax(logits)}
+        yield compare(answer(logits, 2.0), softmax(logits / 2), mistakes=mistakes)
+        yield law(answer(logits, 9.0).max() < 0.5, "a higher temperature must make the targets flatter")
+"""
+
+from __future__ import annotations
+
+import difflib
+import dis
+import functools
+import inspect
+import linecache
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType
+
+from IPython.display import display
+
+from course_utils.lesson.cards import folded
+from course_utils.lesson.compare import CheckerError
+from course_utils.lesson.progress import my_progress
+
+Checker = Callable[[object], Iterator[str | None]]
+
+# What a body made only of a docstring, `...`, `pass` or `return None` compiles to, from Python 3.11 on.
+IDLE = {"RESUME", "NOP", "POP_TOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "COPY_FREE_VARS"}
+
+
+@dataclass(frozen=True)
+class Exercise:
+    name: str
+    title: str
+    checker: Checker
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an answer passed, the line to print, and the learner's traceback if it raised."""
+
+    passed: bool
+    line: str
+    trace: str = ""
+
+
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(name: str, title: str) -> Callable[[Checker], Checker]:
+    """Register a checker. `title` is the noun that the line of success names."""
+
+    def register(checker: Checker) -> Checker:
+        if not inspect.isgeneratorfunction(checker):
+            raise TypeError(f"the checker of {name!r} must yield the outcome of each law: None or a hint")
+        known = EXERCISES.get(name)
+        if known and known.checker.__module__ != checker.__module__:
+            raise ValueError(
+                f"{name!r} is an exercise of {known.checker.__module__} already: choose another name"
+            )
+        EXERCISES[name] = Exercise(name, title, checker)
+        return checker
+
+    return register
+
+
+def law(holds: object, hint: str) -> str | None:
+    """The outcome of a law for a checker to yield: None where it holds (any true value), else the hint."""
+    return None if bool(holds) else hint
+
+
+def check(name: str, answer: object, *, solution: bool = False) -> None:
+    """Print the verdict on an answer, and record that the exercise is solved.
+
+    A `solution` that comes with the notebook is judged the same way and not recorded.
+    """
+    verdict = judge(name, answer)
+    print(verdict.line)
+    if verdict.trace:
+        display(_Folded(verdict.trace))
+    if verdict.passed and not solution:
+        progress = my_progress()
+        progress.solve(name)
+        notice = progress.take_notice()
+        if notice:
+            print(notice)
+
+
+def judge(name: str, answer: object) -> Verdict:
+    """The verdict of an exercise's checker: an exception in the answer is part of it.
+
+    Whether the answer is still blank is asked only after a law has failed, so that whatever satisfies the
+    laws passes. LookupError for a name that no checker has; CheckerError for a checker to repair.
+    """
+    if name not in EXERCISES:
+        close = ", ".join(difflib.get_close_matches(name, EXERCISES) or sorted(EXERCISES)) or "none"
+        raise LookupError(
+            f"no exercise {name!r} is registered (there is: {close}): import the module that defines it"
+        )
+    task = EXERCISES[name]
+    trace = ""
+    try:
+        hint = _first_hint(task, answer)
+    except CheckerError:
+        raise
+    except Exception as error:
+        hint, trace = _explain(error, answer)
+    if hint is None:
+        return Verdict(True, f"✓ {task.title}: right")
+    blank = _blank_part(answer)
+    if blank:
+        return Verdict(
+            False, f"not yet: {blank} is still blank. Write it, run its cell, then run this one again."
+        )
+    return Verdict(False, f"not yet: {hint}", trace)
+
+
+def _first_hint(task: Exercise, answer: object) -> str | None:
+    outcomes = 0
+    for outcome in task.checker(answer):
+        if outcome is not None and type(outcome) is not str:
+            raise CheckerError(
+                f"the checker of {task.name!r} yielded {outcome!r}: yield law(...) or compare(...)"
+            )
+        if outcome is not None:
+            return outcome
+        outcomes += 1
+    if outcomes == 0:
+        raise CheckerError(f"the checker of {task.name!r} yielded nothing, so any answer would pass")
+    return None
+
+
+def _explain(error: Exception, answer: object) -> tuple[str, str]:
+    """The hint for an exception, and the traceback from the first line that the learner wrote."""
+    codes = _all_code(answer)
+    text = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+    if "ellipsis" in text.lower():
+        return f"there is a `...` left in {_name(answer)} ({text})", ""
+    start = error.__traceback__
+    while start and start.tb_frame.f_code not in codes:
+        start = start.tb_next
+    trace = "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
+    if start is None:
+        if "NoneType" in text:
+            return f"{_name(answer)} returned None: is a `return` missing? ({text})", trace
+        return f"the check could not use {_name(answer)} ({text})", trace
+    last = [one for one in traceback.walk_tb(start) if one[0].f_code in codes][-1]
+    source = linecache.getline(last[0].f_code.co_filename, last[1]).strip()
+    return f"{_name(answer)} raised {text} at line {last[1]}" + (f": `{source}`" if source else ""), trace
+
+
+def _members(answer: object) -> dict[str, CodeType]:
+    """The code of a function, or of each method of a class, by the name to call it in a sentence."""
+    if isinstance(answer, functools.partial):
+        answer = answer.func
+    members = {_name(answer): answer}
+    if isinstance(answer, type):
+        members = {f"`{answer.__name__}.{name}`": member for name, member in vars(answer).items()}
+    found = {}
+    for name, member in members.items():
+        member = getattr(member, "fget", None) or getattr(
+            member, "__func__", member
+        )  # a property, a static method
+        code = getattr(inspect.unwrap(member), "__code__", None)
+        if code:
+            found[name] = code
+    return found
+
+
+def _all_code(answer: object) -> list[CodeType]:
+    """What the learner wrote, with the functions inside of functions."""
+    codes = list(_members(answer).values())
+    for code in codes:  # grows while it is walked
+        codes += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+    return codes
+
+
+def _blank_part(answer: object) -> str:
+    """The first function or method whose body does nothing yet, or ""."""
+    if answer is None or answer is ...:
+        return "the answer"
+    return next((name for name, code in _members(answer).items() if _is_idle(code)), "")
+
+
+def _is_idle(code: CodeType) -> bool:
+    steps = list(dis.get_instructions(code))
+    if any(step.opname == "LOAD_GLOBAL" and step.argval == "NotImplementedError" for step in steps):
+        return True
+    values = [step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")]
+    return {step.opname for step in steps} <= IDLE and all(value in (None, ...) for value in values)
+
+
+def _name(answer: object) -> str:
+    name = getattr(answer, "__name__", None)
+    return f"`{name}`" if name else "your answer"
+
+
+class _Folded:
+    """A traceback that opens on a click."""
+
+    def __init__(self, trace: str):
+        self.trace = trace
+
+    def _repr_html_(self) -> str:
+        return folded("The traceback", self.trace)
+
+    def __repr__(self) -> str:
+        return self.trace

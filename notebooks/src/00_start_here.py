@@ -1,0 +1,153 @@
+# %% [markdown]
+# # Start here
+#
+# This course is about how models are trained: **weight initialization, pretraining, fine-tuning and knowledge
+# distillation**. Real PyTorch models train on this machine, in front of you, in seconds, and you turn the knobs while
+# they do.
+#
+# **Time:** ten minutes. **Know first:** a little Python, and roughly what a neural network is.
+#
+# After this notebook you can
+#
+# - say in a sentence each what pretraining, fine-tuning, distillation and initialization are,
+# - work a live panel: start, pause, step, reset, pin, and turn a knob,
+# - say what your machine offers for this course,
+# - use a prediction, an exercise check and a claim.
+
+# %% [markdown]
+# ## One model's life
+#
+# ![initialize, pretrain, fine-tune, distil, use](images/life.svg)
+#
+# | stage | what happens | notebook |
+# |---|---|---|
+# | **initialize** | every weight gets a first random value | 04 Initialization |
+# | **pretrain** | the model learns a whole language from plain text | [01 Pretraining](01_pretraining.ipynb) |
+# | **fine-tune** | the trained model learns one task | 02 Fine-tuning |
+# | **distil** | a small model learns from the large one | 03 Distillation |
+# | **use** | only the small model answers | the end of each notebook |
+#
+# Notebooks without a link are being written. Each starts from a checkpoint, so any of them can be opened first.
+#
+# - **Pretraining** is no special algorithm. The word only says that the model has been trained already when you get
+#   it. It is the P in GPT. People use such models through a commercial API, as OpenAI's, or as open weights, as
+#   Llama 2 and many smaller ones.
+# - **Fine-tuning** goes on training such a model, for a task. **Re-training** is usually another word for the same.
+# - In **knowledge distillation** a large trained *teacher* trains a small *student*. Afterwards only the student
+#   answers: it is cheaper, faster, and keeps most of the accuracy. Often it needs only some of the teacher's
+#   abilities. What is handed over ranges from the teacher's outputs to its internal weights.
+# - **Initialization** is where training starts. Training moves weights in small steps, so it helps to start near
+#   where they need to be. All zeros does not work. Which start is best is an open question with many papers.
+
+# %% [markdown]
+# ## A first live panel
+#
+# The panel below trains a small GPT to write short stories in a language of about 150 words. Nothing is precomputed:
+# Start begins with random weights, and every step you see is a real one.
+#
+# Before you start, make a **prediction**. Most sections of this course begin with one. A wrong guess that you
+# made yourself teaches more than a right answer that you read.
+
+# %%
+from course_utils import pretraining
+from course_utils.exercises import start  # noqa: F401 (registers the checks)
+from course_utils.lesson import check, claim, course_map, predict, quiz, recall
+from course_utils.live import TrainingPanel
+
+predict(
+    "start-text",
+    "What does a GPT with random weights write?",
+    options=["nothing", "words in no order", "broken sentences", "stories that contradict themselves"],
+)
+
+# %% [markdown]
+# 1. Press **Start**. The loss falls, and the sample below is rewritten as the model learns.
+# 2. Press **Pause**, then **Step** a few times: one training step each. Start goes on.
+# 3. While it trains, move the **learning rate** to its upper end and watch. A mark on the curve shows where.
+# 4. Press **Reset**: the same first weights and the same batches again.
+# 5. Press **Pin** when a run has a curve worth keeping. Choose another width, Start, and compare.
+#
+# *Knobs* act at once, also in the middle of a run. *Settings* begin a new run. With the keyboard: Tab moves between
+# controls, the arrow keys move a slider, Enter presses a button.
+
+# %%
+panel = TrainingPanel(
+    pretraining.story_recipe,
+    title="A GPT learns to write stories",
+    settings=["width"],
+    knobs=["lr"],
+    views=[pretraining.LOSS_VIEW, pretraining.ABILITY_VIEW, pretraining.SAMPLE_VIEW],
+)
+panel
+
+# %%
+recall(
+    "start-text",
+    answer="words in no order",
+    because="random weights give almost every word the same chance, whatever came before. The order of words comes "
+    "with training, and keeping the facts of a story straight comes last.",
+)
+
+# %% [markdown]
+# The dotted lines are **levels** that the loss can be measured against. The lowest, the *floor*, is the entropy of the
+# story language. We made the language, so we know it exactly, and no model can have a lower loss in the long run.
+# Notebook 01 explains each of the levels.
+#
+# ## What this machine is
+
+# %%
+from course_utils.live import MachineCard
+
+MachineCard(pretraining.story_recipe(measured=False))
+
+# %% [markdown]
+# ## Claims and exercises
+#
+# A section ends with a **claim**: a statement that a cell checks by running the experiment, over several seeds where
+# chance plays a part. A tick means that it held on *this* machine, now.
+
+# %%
+import math
+
+import torch
+
+losses = [pretraining.story_recipe(measured=False).start(seed).step() for seed in range(10)]
+words = pretraining.story_vocabulary_size()
+claim(f"an untrained GPT's loss is within 10 % of ln {words} = {math.log(words):.2f} nats (10 seeds)",
+      all(abs(loss / math.log(words) - 1) < 0.1 for loss in losses))
+
+# %% [markdown]
+# An **exercise** gives you a function to fill in. The check below it never stops the notebook: it says what is missing,
+# with a hint if it recognizes the mistake.
+#
+# **Exercise.** A model gives each of `n` words the same probability. Return its loss in nats, that is the natural
+# logarithm of how many words it hesitates between.
+
+# %%
+def uniform_loss(n):
+    ...
+
+
+check("uniform-loss", uniform_loss)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def uniform_loss_solution(n):
+    return math.log(n)
+
+
+check("uniform-loss", uniform_loss_solution, solution=True)
+
+# %% [markdown]
+# ## The course, and how far you are
+#
+# Predictions, solved exercises and quizzes are remembered in a small file, `.progress.json`, beside the notebooks.
+# It stays on this machine, and you may delete it at any time.
+
+# %%
+course_map()
+
+# %% [markdown]
+# **You can now** say what the four words mean, work a live panel, say what your machine offers, and use a prediction,
+# a check and a claim.
+#
+# Next: [01 Pretraining](01_pretraining.ipynb)
