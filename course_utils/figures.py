@@ -17,6 +17,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 NEUTRAL = "#7f7f7f"  # readable on white and on black
 MAX_POINTS = 500  # a curve on a screen shows no more
+HEIGHT = 360  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ def lines(
         layout["yaxis"]["range"] = list(y_range)
     layout["shapes"], layout["annotations"] = [], []
     for name, y in (levels or {}).items():
-        _add_level(layout, name, y, y_log)
+        _add_level(layout, name, y, y_log, below=y == min(levels.values()))
     for x, text in (marks or {}).items():
         _add_mark(layout, x, text)
     return {"data": data, "layout": layout}
@@ -166,21 +167,22 @@ def _layout(title: str, x_title: str, y_title: str) -> dict:
         "xaxis": axis | {"title": {"text": x_title}},
         "yaxis": axis | {"title": {"text": y_title}},
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#333333"},
-        "margin": {"l": 56, "r": 16, "t": 40, "b": 40},
-        "legend": {"orientation": "h", "y": -0.22, "x": 0, "font": {"size": 11}},
+        "margin": {"l": 56, "r": 16, "t": 40, "b": 92},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "hovermode": "closest",
-        "height": 330,
+        "height": HEIGHT,
         "uirevision": "keep",  # a learner's zoom outlives the next frame
     }
 
 
-def _add_level(layout: dict, name: str, y: float, y_log: bool) -> None:
+def _add_level(layout: dict, name: str, y: float, y_log: bool, *, below: bool) -> None:
     line = {"color": NEUTRAL, "width": 1, "dash": "dot"}
     layout["shapes"].append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line})
     layout["annotations"].append({
-        "xref": "paper", "x": 1, "xanchor": "right", "y": float(np.log10(y)) if y_log else y, "yanchor": "bottom",
+        "xref": "paper", "x": 1, "xanchor": "right", "y": float(np.log10(y)) if y_log else y,
+        "yanchor": "top" if below else "bottom",  # the lowest has curves above it
         "text": f"{name} {y:.2f}", "showarrow": False, "font": {"size": 11, "color": NEUTRAL},
     })  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Fine-tuning: what may move, how far it may move from the start, and what lies between two models.
 
 Freezing and LoRA decide which weights train. Replay, L2 to the start and EWC hold on to what was learned before.
-`interpolate` and `average` look between models; `spectrum_of_update` asks how many directions an update needed.
+`interpolate` and `average` look between models; `spectrum_of_update` shows how many directions an update needed.
 """
 
 from __future__ import annotations
@@ -9,21 +9,40 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from course_utils import models, runtime
 
 BIASES = "*bias"  # a pattern for `freeze_`: train the biases alone (BitFit, Ben Zaken et al. 2022)
+STATES = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimizer keeps for each trained weight
+Weights = nn.Module | Mapping[str, Tensor]  # a model, or tensors by the names of its parameters
 
 
-# --- what may move ----------------------------------------------------------------------------------------------
+# --- what may move ----------------------------------------------------------------------------------------------------
+
+
+def freeze_(model: nn.Module, *, train_last=0, train_first=0, train: str | Sequence[str] = ()) -> list[str]:
+    """Freeze every weight but the chosen ones; returns the names of those that train.
+
+    train_last, train_first: this many stages from the output or the input. An MLP's stages are its layers; a GPT's
+    are its embeddings, each block, and the final norm with the head. A tied matrix belongs to the embeddings.
+    train: patterns of names, as `BIASES` or ``["head*", "norm*"]``; ``"*"`` thaws the model. Choices add up; with
+    none, everything is frozen. A linear probe is ``train_last=1``; probe-then-full thaws the model after it.
+    Errors: more stages than there are; a pattern that matches no name.
+    """
+    patterns = [train] if isinstance(train, str) else list(train)
+    weights = dict(model.named_parameters())
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in weights):
+            raise ValueError(f"train {pattern!r} matches no weight: this model has {', '.join(weights)}")
+    by_depth = _in_stages(model, train_last, train_first) if train_last or train_first else set()
+    for name, weight in weights.items():
+        weight.requires_grad_(id(weight) in by_depth or any(fnmatchcase(name, pattern) for pattern in patterns))
+    return [name for name, weight in weights.items() if weight.requires_grad]
 
 
 def _stages(model: nn.Module) -> list[list[nn.Module]]:
@@ -31,34 +50,9 @@ def _stages(model: nn.Module) -> list[list[nn.Module]]:
         case models.GPT():
             return [[model.embed, model.position], *([block] for block in model.blocks), [model.norm, model.head]]
         case models.MLP():
-            hidden = [list(pair) for pair in zip(model.layers[:-1], model.norms, strict=True)]
-            return [*hidden, [model.layers[-1]]]
-    raise TypeError(f"{type(model).__name__} has no stages known here: choose by name, train='head*'")
-
-
-def freeze_(
-    model: nn.Module, *, train_last: int = 0, train_first: int = 0, train: str | Sequence[str] = ()
-) -> list[str]:
-    """Freeze every weight but the chosen ones; returns the names of those that train.
-
-    train_last, train_first: this many stages from the output or the input. An MLP's stages are its layers; a GPT's
-    are its embeddings, each block, and the final norm with the head. A tied matrix belongs to the embeddings.
-    train: patterns of names, as `BIASES` or ``["head*", "norm*"]``; ``"*"`` thaws the model. Choices add up; with
-    none, everything is frozen. A linear probe is ``train_last=1``; probe-then-full thaws after it.
-    Errors: more stages than there are; a pattern that matches no name.
-    """
-    patterns = [train] if isinstance(train, str) else list(train)
-    names = [name for name, _ in model.named_parameters()]
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"train {pattern!r} matches no weight: this model has {_listed(names)}")
-    by_depth = _in_stages(model, train_last, train_first) if train_last or train_first else set()
-    trained = []
-    for name, parameter in model.named_parameters():
-        chosen = id(parameter) in by_depth or any(fnmatchcase(name, pattern) for pattern in patterns)
-        parameter.requires_grad_(chosen)
-        trained += [name] * chosen
-    return trained
+            hidden = zip(model.layers[:-1], model.norms, strict=True)
+            return [*map(list, hidden), [model.layers[-1]]]
+    raise TypeError(f"the stages of a {type(model).__name__} are not known: choose by name, as train='head*'")
 
 
 def _in_stages(model: nn.Module, last: int, first: int) -> set[int]:
@@ -66,59 +60,39 @@ def _in_stages(model: nn.Module, last: int, first: int) -> set[int]:
     for option, count in (("train_last", last), ("train_first", first)):
         if not 0 <= count <= len(stages):
             raise ValueError(f"{option} {count}: this model has {len(stages)} stages")
-    owner: dict[int, int] = {}  # a shared matrix keeps its first stage: all the frozen stages read through it
+    owner: dict[int, int] = {}  # a shared matrix keeps its first stage, since every later one reads through it
     for number, stage in enumerate(stages):
-        for parameter in nn.ModuleList(stage).parameters():
-            owner.setdefault(id(parameter), number)
+        for weight in nn.ModuleList(stage).parameters():
+            owner.setdefault(id(weight), number)
     return {key for key, number in owner.items() if number < first or number >= len(stages) - last}
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def training_bytes(model: nn.Module, *, optimizer: str = "adamw") -> int:
+    """Bytes of gradients and optimizer states while the model trains; optimizer: a name in `STATES`.
 
-
-STATES = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimizer keeps for each trained weight
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """Weights in all and trained, and the bytes that training adds to the weights' own."""
-
-    parameters: int
-    trained: int
-    gradient_bytes: int
-    optimizer_bytes: int
-
-
-def footprint(model: nn.Module, *, optimizer: str = "adamw") -> Footprint:
-    """What training this model keeps beside its weights; optimizer: a name in `STATES`.
-
-    Without activations, which depend on the batch: `training.estimate` measures a whole step.
+    Activations come on top and depend on the batch: `training.estimate` measures a whole step.
     """
     if optimizer not in STATES:
         raise ValueError(f"optimizer {optimizer!r}: choose one of {', '.join(STATES)}")
-    trained = [p for p in model.parameters() if p.requires_grad]
-    gradients = sum(p.numel() * p.element_size() for p in trained)
-    count = sum(p.numel() for p in trained)
-    return Footprint(models.count_parameters(model), count, gradients, STATES[optimizer] * gradients)
+    gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return gradients * (1 + STATES[optimizer])
 
 
-# --- LoRA (Hu et al. 2022) --------------------------------------------------------------------------------------
+# --- LoRA (Hu et al. 2022) --------------------------------------------------------------------------------------------
 
 
 class LoRALinear(nn.Module):
     """A frozen linear layer plus a trained update of low rank: y = Wx + b + (alpha / rank) B A x.
 
-    A (rank, in) is uniform in ±1/sqrt(in), B (out, rank) is zero: at the start the layer is what it was.
+    A (rank, in) is uniform in ±1/sqrt(in), B (out, rank) is zero: at the start the layer answers as before.
     Input (..., in) -> output (..., out).
     """
 
     def __init__(self, base: nn.Linear, *, rank: int, alpha: float, generator: torch.Generator):
         super().__init__()
         self.base, self.scale = base, alpha / rank
-        start = torch.rand(rank, base.in_features, generator=generator, device=generator.device)
-        start = (2 * start - 1) / math.sqrt(base.in_features)
-        self.A = nn.Parameter(start.to(base.weight))
+        unit = torch.rand(rank, base.in_features, generator=generator, device=generator.device)
+        self.A = nn.Parameter(((2 * unit - 1) / math.sqrt(base.in_features)).to(base.weight))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
 
     @property
@@ -131,32 +105,26 @@ class LoRALinear(nn.Module):
 
 
 def add_lora_(
-    model: nn.Module,
-    rank: int = 4,
-    alpha: float = 8,
-    targets: Sequence[str] | None = None,
-    *,
-    generator: torch.Generator | None = None,
-) -> dict[str, LoRALinear]:
+    model: nn.Module, rank: int = 4, alpha: float = 8, targets: Sequence[str] | None = None,
+    *, generator: torch.Generator | None = None,
+) -> dict[str, LoRALinear]:  # fmt: skip
     """Freeze the model and give linear layers trainable updates of low rank; returns them by name.
 
     targets: names of linear layers or how they end, as ``["qkv", "blocks.0.up"]``; by default every linear layer
     but the last one in the model, its head. alpha / rank scales the update. generator: draws A; by default seed 0.
-    Trained per layer: rank * (in + out) numbers, and the same outputs as `peft` gives from the same A and B.
-    Errors: a model that has adapters; targets that match nothing; rank outside 1 to min(in, out); a tied head.
+    Trains rank * (in + out) numbers a layer. Errors: a model that has adapters; targets that match nothing; rank
+    outside 1 to min(in, out); a layer that shares its matrix, as a tied head.
     """
     if _adapters(model):
         raise ValueError("this model already has LoRA adapters: merge_lora_ first, or start from a fresh copy")
-    chosen = _lora_targets(model, targets)
-    for name, layer in chosen.items():
+    layers = _lora_targets(model, targets)
+    for name, layer in layers.items():
         most = min(layer.in_features, layer.out_features)
         if not 1 <= rank <= most:
-            raise ValueError(f"rank {rank}: {name} is {layer.in_features} x {layer.out_features}, choose 1 to {most}")
+            raise ValueError(f"rank {rank}: {name} is {layer.out_features} x {layer.in_features}, choose 1 to {most}")
     generator = runtime.generator(0) if generator is None else generator
     freeze_(model)
-    adapters = {
-        name: LoRALinear(layer, rank=rank, alpha=alpha, generator=generator) for name, layer in chosen.items()
-    }
+    adapters = {name: LoRALinear(layers[name], rank=rank, alpha=alpha, generator=generator) for name in layers}
     for name, adapter in adapters.items():
         model.set_submodule(name, adapter)
     return adapters
@@ -164,25 +132,18 @@ def add_lora_(
 
 def _lora_targets(model: nn.Module, targets: Sequence[str] | None) -> dict[str, nn.Linear]:
     layers = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
-    if targets is None:
-        chosen = list(layers)[:-1]
-        if not chosen:
-            raise ValueError("no linear layer before the head: name the layers in targets")
-    else:
-        endings = [targets] if isinstance(targets, str) else list(targets)
-        hits = {end: [name for name in layers if f".{name}".endswith(f".{end}")] for end in endings}
-        missed = [end for end, names in hits.items() if not names]
-        if missed or not endings:
-            raise ValueError(f"targets {missed} match no linear layer: this model has {_listed(list(layers))}")
-        chosen = [name for name in layers if any(name in names for names in hits.values())]
-    uses = [id(p) for _, p in model.named_parameters(remove_duplicate=False)]
-    for name in chosen:
-        if uses.count(id(layers[name].weight)) > 1:
-            raise ValueError(
-                f"{name} shares its matrix with another layer, which a merge would change too: leave it out of "
-                "targets, or load the weights into a model with tied=False"
-            )
-    return {name: layers[name] for name in chosen}
+    endings = [targets] if isinstance(targets, str) else list(layers)[:-1] if targets is None else list(targets)
+    if not endings:
+        raise ValueError(f"no layer to adapt: name some in targets, of {', '.join(layers) or 'none in this model'}")
+    for end in endings:
+        if not any(f".{name}".endswith(f".{end}") for name in layers):
+            raise ValueError(f"targets {end!r} matches no linear layer: this model has {', '.join(layers)}")
+    uses = [id(weight) for _, weight in model.named_parameters(remove_duplicate=False)]
+    chosen = {name: layers[name] for name in layers if any(f".{name}".endswith(f".{end}") for end in endings)}
+    for name, layer in chosen.items():
+        if uses.count(id(layer.weight)) > 1:
+            raise ValueError(f"{name} shares its matrix, and a merge would change both: give a model with tied=False")
+    return chosen
 
 
 def _adapters(model: nn.Module) -> dict[str, LoRALinear]:
@@ -191,7 +152,7 @@ def _adapters(model: nn.Module) -> dict[str, LoRALinear]:
 
 def lora_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Every A and B in the model: all that LoRA trains."""
-    return [parameter for adapter in _adapters(model).values() for parameter in (adapter.A, adapter.B)]
+    return [matrix for adapter in _adapters(model).values() for matrix in (adapter.A, adapter.B)]
 
 
 @torch.no_grad()
@@ -209,7 +170,7 @@ def merge_lora_(model: nn.Module) -> nn.Module:
     return model.requires_grad_(True)
 
 
-# --- not forgetting ---------------------------------------------------------------------------------------------
+# --- not forgetting ---------------------------------------------------------------------------------------------------
 
 
 def replay_batches(new: Callable, old: Callable) -> Callable:
@@ -226,10 +187,9 @@ def replay_batches(new: Callable, old: Callable) -> Callable:
         shapes = [[tuple(part.shape) for part in batch] for batch in (fresh, known)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"new rows are {shapes[0]}, old rows {shapes[1]}: give both the same shapes")
-        draw = torch.rand(len(fresh[0]), generator=generator, device=generator.device)
-        from_old = (draw < replay).to(fresh[0].device)  # (rows,)
-        pick = [from_old.view(-1, *[1] * (part.ndim - 1)) for part in fresh]
-        return tuple(torch.where(p, k, f) for p, k, f in zip(pick, known, fresh, strict=True))
+        draws = torch.rand(len(fresh[0]), generator=generator, device=generator.device).to(fresh[0].device)  # (rows,)
+        picks = [(draws < replay).view(-1, *[1] * (part.ndim - 1)) for part in fresh]
+        return tuple(torch.where(*parts) for parts in zip(picks, known, fresh, strict=True))
 
     return batches
 
@@ -244,9 +204,6 @@ def anchored_loss(loss: Callable, penalty: Callable[[nn.Module], Tensor]) -> Cal
         return loss(model, batch) + strength * penalty(model)
 
     return anchored
-
-
-Weights = nn.Module | Mapping[str, Tensor]
 
 
 def l2_sp_penalty(model: nn.Module, reference: Weights) -> Tensor:
@@ -264,11 +221,11 @@ def ewc_penalty(model: nn.Module, fisher: Mapping[str, Tensor], reference: Weigh
     Elastic weight consolidation (Kirkpatrick et al. 2017, equation 3, without its lambda).
     """
     start = _by_name(reference)
-    missing = sorted(fisher.keys() - start.keys())
+    missing = [name for name in fisher if name not in start]
     if missing:
-        raise ValueError(f"reference has no {_listed(missing)}: fisher and reference must come from one model")
-    held = {name: start[name] for name in fisher}
-    return 0.5 * sum((fisher[name] * move.square()).sum() for name, move in _moves(model, held))
+        raise ValueError(f"reference has no {', '.join(missing)}: fisher and reference must come from one model")
+    moves = _moves(model, {name: start[name] for name in fisher})
+    return 0.5 * sum((fisher[name] * move.square()).sum() for name, move in moves)
 
 
 def _by_name(weights: Weights) -> Mapping[str, Tensor]:
@@ -276,46 +233,37 @@ def _by_name(weights: Weights) -> Mapping[str, Tensor]:
 
 
 def _moves(model: nn.Module, start: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """The named weights' way from the start, each in its parameter's shape."""
+    """How far each named weight is from the start, in its parameter's shape."""
     now = dict(model.named_parameters(remove_duplicate=False))
     for name, old in start.items():
         if name not in now or now[name].shape != old.shape:
-            have = tuple(now[name].shape) if name in now else "no such weight"
+            have = tuple(now[name].shape) if name in now else "nothing"
             raise ValueError(f"{name}: the model has {have}, the reference {tuple(old.shape)}; give equal models")
         if not old.is_meta and old.data_ptr() == now[name].data_ptr():
             raise ValueError("reference shares the model's memory, so it moves along: give copy.deepcopy(model)")
         yield name, now[name] - old.detach()
 
 
-# --- Fisher information -----------------------------------------------------------------------------------------
+# --- Fisher information -----------------------------------------------------------------------------------------------
 
 
-def _every_label(probabilities: Tensor, targets: Tensor, generator: torch.Generator | None) -> Iterator[Tensor]:
-    # the root, because the score is squared: what is added is p * score²
-    for place in range(probabilities[0].numel()):
-        weights = torch.zeros_like(probabilities)
-        weights.flatten(1)[:, place] = probabilities.flatten(1)[:, place].sqrt()
-        yield weights
+def _draw(log_p: Tensor, generator: torch.Generator) -> Tensor:
+    p = log_p.detach().exp().to(generator.device)
+    return torch.multinomial(p, 1, generator=generator).to(log_p.device)  # (tokens, 1)
 
 
-def _one_draw(probabilities: Tensor, targets: Tensor, generator: torch.Generator | None) -> Iterator[Tensor]:
-    generator = runtime.generator(0) if generator is None else generator
-    noise = torch.empty(probabilities.shape, device=generator.device).exponential_(generator=generator)
-    drawn = (probabilities / noise.to(probabilities)).argmax(-1)  # each class wins with its probability
-    yield F.one_hot(drawn, probabilities.shape[-1])
-
-
-def _data_labels(probabilities: Tensor, targets: Tensor, generator: torch.Generator | None) -> Iterator[Tensor]:
-    yield F.one_hot(targets.clamp(min=0), probabilities.shape[-1])
-
-
-FISHER_LABELS = {"exact": _every_label, "sampled": _one_draw, "empirical": _data_labels}
+# log p (tokens, classes), targets (tokens,), generator -> pairs: a share, and the log p to differentiate
+FISHER_LABELS = {
+    "exact": lambda log_p, targets, g: zip(log_p.detach().exp().flatten(), log_p.flatten(), strict=True),
+    "sampled": lambda log_p, targets, g: [(1, log_p.gather(-1, _draw(log_p, g)).sum())],
+    "empirical": lambda log_p, targets, g: [(1, log_p.gather(-1, targets[:, None]).sum())],
+}
 
 
 def fisher_diagonal(
     model: nn.Module, batches: Iterable, *, labels: str = "exact", generator: torch.Generator | None = None
 ) -> dict[str, Tensor]:
-    """How much each trained weight matters for the model's answers: the mean squared gradient of log p(labels).
+    """How much the model's answers hang on each trained weight: the mean squared gradient of log p(labels).
 
     batches: pairs (inputs, targets), read once; targets (rows,) or (rows, tokens), -100 does not count. A row's
     log p is summed over its tokens; the mean is over rows. ``labels`` says whose labels the gradient is for:
@@ -325,31 +273,28 @@ def fisher_diagonal(
     """
     if labels not in FISHER_LABELS:
         raise ValueError(f"labels {labels!r}: choose one of {', '.join(FISHER_LABELS)}")
-    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trained:
         raise ValueError("this model has no trainable weight: thaw it with freeze_(model, train='*')")
+    generator = runtime.generator(0) if generator is None else generator
     total, rows = {name: torch.zeros_like(p) for name, p in trained.items()}, 0
-
-    def log_likelihood(weights: dict[str, Tensor], row: Tensor, label_weights: Tensor) -> Tensor:
-        logits = models.logits(functional_call(model, weights, (row[None],)))
-        return (logits[0].log_softmax(-1) * label_weights).sum()
-
-    scores = vmap(grad(log_likelihood), in_dims=(None, 0, 0))  # one gradient per row
-    with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no per-row form
-        for inputs, targets in batches:
-            counted = (targets != models.IGNORE).unsqueeze(-1)  # (rows, [tokens,] 1)
-            with torch.no_grad():
-                probabilities = models.logits(model(inputs)).softmax(-1)
-            for weights in FISHER_LABELS[labels](probabilities, targets, generator):
-                for name, score in scores(trained, inputs, weights * counted).items():
-                    total[name] += score.square().sum(0)
-            rows += len(inputs)
+    for inputs, targets in batches:
+        for row, target in zip(inputs, targets.reshape(len(inputs), -1), strict=True):
+            output = model(row[None])
+            logits = output[0] if isinstance(output, tuple) else output  # a GPT gives (logits, loss)
+            counted = target != models.IGNORE
+            log_p = logits.flatten(0, -2).log_softmax(-1)[counted]  # (tokens, classes)
+            for share, log_likelihood in FISHER_LABELS[labels](log_p, target[counted], generator):
+                scores = torch.autograd.grad(log_likelihood, list(trained.values()), retain_graph=True)
+                for name, score in zip(trained, scores, strict=True):
+                    total[name] += share * score.square()
+            rows += 1
     if not rows:
         raise ValueError("batches gave no rows: give a list of (inputs, targets)")
     return {name: summed / rows for name, summed in total.items()}
 
 
-# --- between models, and what an update is made of ----------------------------------------------------------------
+# --- between models, and what an update is made of --------------------------------------------------------------------
 
 
 def interpolate(a: nn.Module, b: nn.Module, alpha: float) -> nn.Module:
@@ -360,57 +305,46 @@ def interpolate(a: nn.Module, b: nn.Module, alpha: float) -> nn.Module:
     return _combined([a, b], [1 - alpha, alpha])
 
 
-def average(models: Sequence[nn.Module]) -> nn.Module:
+def average(parts: Sequence[nn.Module]) -> nn.Module:
     """A new model whose weights are the mean of several models' (a uniform soup, Wortsman et al. 2022)."""
-    models = list(models)
-    if not models:
+    if not parts:
         raise ValueError("no models to average: give one or more")
-    return _combined(models, [1 / len(models)] * len(models))
+    return _combined(parts, [1 / len(parts)] * len(parts))
 
 
 def _combined(parts: Sequence[nn.Module], shares: Sequence[float]) -> nn.Module:
     states = [part.state_dict() for part in parts]
     shapes = [{name: tuple(tensor.shape) for name, tensor in state.items()} for state in states]
     for other in shapes[1:]:
-        odd = [name for name in shapes[0] | other if shapes[0].get(name) != other.get(name)]
-        if odd:
-            found = [shape.get(odd[0], "nothing") for shape in (shapes[0], other)]
-            raise ValueError(f"{odd[0]}: one model has {found[0]}, another {found[1]}; give models of one shape")
-    nearest = states[max(range(len(shares)), key=shares.__getitem__)]
-    used = [(share, state) for share, state in zip(shares, states, strict=True) if share]  # 0 * inf is not 0
-    mixed = {
-        name: sum(share * state[name] for share, state in used) if tensor.is_floating_point() else tensor
-        for name, tensor in nearest.items()
-    }
-    result = copy.deepcopy(parts[0])
-    result.load_state_dict(mixed)
+        for name in shapes[0] | other:
+            one, two = (shape.get(name, "nothing") for shape in (shapes[0], other))
+            if one != two:
+                raise ValueError(f"{name}: one model has {one}, another {two}; give models of one shape")
+    nearest, result = states[shares.index(max(shares))], copy.deepcopy(parts[0])
+    used = [(share, state) for share, state in zip(shares, states, strict=True) if share]  # 0 * inf would be nan
+    for name, tensor in result.state_dict().items():
+        mixed = sum(share * state[name] for share, state in used)
+        tensor.copy_(mixed if tensor.is_floating_point() else nearest[name])
     return result
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """A matrix's singular values, largest first: (min(rows, columns),) float64."""
-
-    singular_values: Tensor
-
-    @property
-    def effective_rank(self) -> float:
-        """exp of the entropy of the singular values' shares (Roy & Vetterli 2007); 0 for a zero matrix."""
-        total = self.singular_values.sum()
-        return torch.special.entr(self.singular_values / total).sum().exp().item() if total > 0 else 0.0
-
-    def rank_for(self, share: float = 0.9) -> int:
-        """The smallest rank that keeps this share of the squares (as Biderman et al. 2024 count it)."""
-        squares = self.singular_values.square().cumsum(0)
-        return int((squares < share * squares[-1]).sum()) + 1 if squares[-1] > 0 else 0
-
-
 @torch.no_grad()
-def spectrum_of_update(before: Weights, after: nn.Module) -> dict[str, Spectrum]:
-    """Singular values of after - before for every matrix, by name.
+def spectrum_of_update(before: Weights, after: nn.Module) -> dict[str, Tensor]:
+    """Singular values of after - before for every matrix, by name: (min(rows, columns),) float64, largest first.
 
     Both need the same names: of a model with adapters give ``merge_lora_(copy.deepcopy(model))``.
     """
     matrices = {name: old for name, old in _by_name(before).items() if old.ndim == 2}
-    moves = dict(_moves(after, matrices))
-    return {name: Spectrum(torch.linalg.svdvals(move.cpu().double())) for name, move in moves.items()}
+    return {name: torch.linalg.svdvals(move.cpu().double()) for name, move in _moves(after, matrices)}
+
+
+def effective_rank(singular_values: Tensor) -> float:
+    """exp of the entropy of the singular values' shares (Roy & Vetterli 2007); 0 for a zero matrix."""
+    total = singular_values.sum()
+    return torch.special.entr(singular_values / total).sum().exp().item() if total > 0 else 0.0
+
+
+def rank_for(singular_values: Tensor, share: float = 0.9) -> int:
+    """The smallest rank that keeps this share of the squares, as Biderman et al. (2024) count; 0 for a zero matrix."""
+    squares = singular_values.square().cumsum(0)
+    return int((squares < share * squares[-1]).sum()) + 1 if squares[-1] > 0 else 0

@@ -34,10 +34,13 @@ Checker = Callable[[object], Iterator[str | None]]
 
 # What a body made only of a docstring, `...`, `pass` or `return None` compiles to, from Python 3.11 on.
 IDLE = {"RESUME", "NOP", "POP_TOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "COPY_FREE_VARS"}
+STILL_BLANK = " is still blank. Write it, run its cell, then run this one again."
 
 
 @dataclass(frozen=True)
 class Exercise:
+    """A checker and what its exercise is called, in code and in a sentence."""
+
     name: str
     title: str
     checker: Checker
@@ -106,21 +109,15 @@ def judge(name: str, answer: object) -> Verdict:
             f"no exercise {name!r} is registered (there is: {close}): import the module that defines it"
         )
     task = EXERCISES[name]
-    trace = ""
     try:
         hint = _first_hint(task, answer)
     except CheckerError:
         raise
     except Exception as error:
-        hint, trace = _explain(error, answer)
+        return _explain(error, answer)
     if hint is None:
         return Verdict(True, f"✓ {task.title}: right")
-    blank = _blank_part(answer)
-    if blank:
-        return Verdict(
-            False, f"not yet: {blank} is still blank. Write it, run its cell, then run this one again."
-        )
-    return Verdict(False, f"not yet: {hint}", trace)
+    return Verdict(False, f"not yet: {_blank(answer) or hint}")
 
 
 def _first_hint(task: Exercise, answer: object) -> str | None:
@@ -138,23 +135,27 @@ def _first_hint(task: Exercise, answer: object) -> str | None:
     return None
 
 
-def _explain(error: Exception, answer: object) -> tuple[str, str]:
-    """The hint for an exception, and the traceback from the first line that the learner wrote."""
+def _explain(error: Exception, answer: object) -> Verdict:
+    """The verdict for an exception, with the traceback from the first line that the learner wrote."""
+    name, text = _name(answer), f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
     codes = _all_code(answer)
-    text = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
-    if "ellipsis" in text.lower():
-        return f"there is a `...` left in {_name(answer)} ({text})", ""
     start = error.__traceback__
     while start and start.tb_frame.f_code not in codes:
         start = start.tb_next
     trace = "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
+    if text == "NotImplementedError" or start is None and _blank(answer):
+        return Verdict(False, f"not yet: {_blank(answer) or name + STILL_BLANK}")
+    if "ellipsis" in text.lower():  # the type's name in Python's and torch's messages
+        return Verdict(False, f"not yet: there is a `...` left in {name} ({text})", trace)
     if start is None:
+        hint = f"the check could not use {name}"
         if "NoneType" in text:
-            return f"{_name(answer)} returned None: is a `return` missing? ({text})", trace
-        return f"the check could not use {_name(answer)} ({text})", trace
-    last = [one for one in traceback.walk_tb(start) if one[0].f_code in codes][-1]
-    source = linecache.getline(last[0].f_code.co_filename, last[1]).strip()
-    return f"{_name(answer)} raised {text} at line {last[1]}" + (f": `{source}`" if source else ""), trace
+            hint = f"{name} returned None: is a `return` missing?"
+        return Verdict(False, f"not yet: {hint} ({text})", trace)
+    frame, line = [one for one in traceback.walk_tb(start) if one[0].f_code in codes][-1]
+    source = linecache.getline(frame.f_code.co_filename, line).strip()
+    place = f"line {line}: `{source}`" if source else f"line {line}"
+    return Verdict(False, f"not yet: {name} raised {text} at {place}", trace)
 
 
 def _members(answer: object) -> dict[str, CodeType]:
@@ -166,9 +167,8 @@ def _members(answer: object) -> dict[str, CodeType]:
         members = {f"`{answer.__name__}.{name}`": member for name, member in vars(answer).items()}
     found = {}
     for name, member in members.items():
-        member = getattr(member, "fget", None) or getattr(
-            member, "__func__", member
-        )  # a property, a static method
+        for wrapper in ("fget", "__func__"):  # a property, a static method
+            member = getattr(member, wrapper, member)
         code = getattr(inspect.unwrap(member), "__code__", None)
         if code:
             found[name] = code
@@ -183,17 +183,15 @@ def _all_code(answer: object) -> list[CodeType]:
     return codes
 
 
-def _blank_part(answer: object) -> str:
-    """The first function or method whose body does nothing yet, or ""."""
+def _blank(answer: object) -> str:
+    """What to say of an answer that nobody has begun, or ""."""
     if answer is None or answer is ...:
-        return "the answer"
-    return next((name for name, code in _members(answer).items() if _is_idle(code)), "")
+        return "the answer" + STILL_BLANK
+    return next((name + STILL_BLANK for name, code in _members(answer).items() if _is_idle(code)), "")
 
 
 def _is_idle(code: CodeType) -> bool:
     steps = list(dis.get_instructions(code))
-    if any(step.opname == "LOAD_GLOBAL" and step.argval == "NotImplementedError" for step in steps):
-        return True
     values = [step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")]
     return {step.opname for step in steps} <= IDLE and all(value in (None, ...) for value in values)
 

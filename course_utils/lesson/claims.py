@@ -42,8 +42,8 @@ class Paired:
 def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
     """The paired difference a - b, where a[i] and b[i] come from the same seed.
 
-    The standard error is std(a - b, ddof=1) / sqrt(n). ValueError for fewer than two pairs, different lengths,
-    or a value that is not finite: a run that diverged has no place in a mean.
+    The standard error is std(a - b, ddof=1) / sqrt(n). ValueError for fewer than two pairs, different
+    lengths, or a value that is not finite: a run that diverged has no place in a mean.
     """
     a, b = _values("a", a), _values("b", b)  # (seeds,)
     if len(a) != len(b):

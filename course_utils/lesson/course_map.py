@@ -19,6 +19,7 @@ NOTEBOOKS = {
     "03": "Distillation",
     "04": "Initialization",
 }
+COLUMNS = ("Notebook", "Predictions", "Exercises", "Quiz")
 TASKS = ("predict", "check", "quiz")  # the calls whose first argument names something that can be done
 
 
@@ -66,13 +67,9 @@ class CourseMap(Card):
 
     def __init__(self, folder: Path, progress: Progress):
         self.progress = progress
-        self.files = {
-            number: next(iter(sorted(folder.glob(f"{number}_*.ipynb"))), None) for number in NOTEBOOKS
-        }
+        self.files = {number: min(folder.glob(f"{number}_*.ipynb"), default=None) for number in NOTEBOOKS}
         self.contents = {number: contents(file) for number, file in self.files.items() if file}
-        self.table = (
-            widgets.Output()
-        )  # JupyterLab opens the links in it as tabs; in an HTML widget they reload the page
+        self.table = widgets.Output()  # its links open as tabs; those of an HTML widget reload the page
         self.forget = widgets.Button(description="Forget my progress")
         self.really = widgets.Button(description="Yes, forget all of it", button_style="danger")
         self.keep = widgets.Button(description="Keep it")
@@ -100,9 +97,7 @@ class CourseMap(Card):
         with self.lock:
             record = self.progress.read()
             rows = [self._row(number, record) for number in NOTEBOOKS]
-            head = "".join(
-                f'<th scope="col">{name}</th>' for name in ("Notebook", "Predictions", "Exercises", "Quiz")
-            )
+            head = "".join(f'<th scope="col">{column}</th>' for column in COLUMNS)
             data = {"text/html": f"<table><tr>{head}</tr>{''.join(rows)}</table>", "text/plain": self.summary}
             self.table.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -194,7 +195,8 @@ class Progress:
             self._in_file = True
         except OSError as error:
             if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
             self._in_file = False
             why = f"cannot be written ({error.strerror or error})"
             self._say(f"The progress file {self.path} {why}: your progress is kept until this kernel stops.")
@@ -209,7 +211,7 @@ _opening = threading.Lock()
 
 
 def my_progress() -> Progress:
-    """This learner's progress, in the file that COURSE_PROGRESS names, else in `.progress.json` where we work."""
+    """This learner's progress: the file that COURSE_PROGRESS names, or `.progress.json` beside the notebook."""
     with _opening:  # two threads must not open one file as two records
         return _open_once(os.environ.get("COURSE_PROGRESS") or FILE_NAME)
 

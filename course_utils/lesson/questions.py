@@ -20,8 +20,8 @@ def predict(name: str, question: str, *, options: Sequence[str]) -> PredictCard:
 def recall(name: str, *, answer: str, because: str) -> RecallCard:
     """Show the learner's prediction beside the answer, which must be one of its options.
 
-    `because` completes the sentence "Because ...", full stop included. Where no prediction was made, the answer
-    waits behind a button.
+    `because` completes the sentence "Because ...", full stop included. Where no prediction was made, the
+    answer waits behind a button.
     """
     return RecallCard(name, answer, because, my_progress())
 
@@ -37,9 +37,8 @@ class PredictCard(Card):
         self._drawn: str | None = None  # the choice that `refresh` has set, to tell it from the learner's
         self.choice = choice(options)
         self.status = widgets.HTML()
-        super().__init__(
-            "predict", question, as_text("Predict: " + question, options), [self.choice, self.status]
-        )
+        summary = as_text("Predict: " + question, options)
+        super().__init__("predict", question, summary, [self.choice, self.status])
         self.refresh()
         self.choice.observe(self.guarded(self._choose), "value")
         progress.watch(("predict", name), self.guarded(self.refresh))
@@ -60,12 +59,9 @@ class PredictCard(Card):
             self.choice.disabled = bool(made and made.revealed)
             text = "Choose one: it is recorded before anything runs."
             if made:
-                later = (
-                    "The answer has been shown"
-                    if made.revealed
-                    else "You may change it until the answer is shown"
-                )
-                text = f"✓ Recorded: <b>{rich(made.last)}</b>. {later}."
+                text = f"✓ Recorded: <b>{rich(made.last)}</b>. You may change it until the answer is shown."
+                if made.revealed:
+                    text = f"✓ Recorded: <b>{rich(made.last)}</b>. The answer has been shown."
             self.status.value = f'<p class="course-quiet" role="status">{text}</p>'
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ipywidgets as w
+import traitlets
 
 LABELS = {"description_width": "initial"}
 
@@ -23,17 +24,56 @@ class Slider:
     log: bool = False
     whole: bool = False
 
-    def widget(self, value: float) -> w.Widget:
+    def widget(self, value: float) -> Dial:
+        return Dial(self, value)
+
+    def slider(self, value: float) -> w.Widget:
+        common = {"description": self.label, "style": LABELS, "tooltip": self.help, "readout": False}
         if self.log:
             exponents = {"min": math.log10(self.low), "max": math.log10(self.high), "step": 0.1}
-            made = w.FloatLogSlider(value=value, **exponents, readout_format=".2g")
-        elif self.whole:
-            made = w.IntSlider(value=int(value), min=int(self.low), max=int(self.high), step=int(self.step))
+            return w.FloatLogSlider(value=value, **exponents, **common)
+        ends = {"min": self.low, "max": self.high, "step": self.step}
+        if self.whole:
+            return w.IntSlider(value=int(value), **{name: int(end) for name, end in ends.items()}, **common)
+        return w.FloatSlider(value=value, **ends, **common)
+
+    def tidy(self, value: float) -> float:
+        """A value as a slider means it: whole, or with two significant digits on a logarithmic scale."""
+        return round(value) if self.whole else float(f"{value:.2g}") if self.log else round(value, 6)
+
+
+class Dial(w.HBox):
+    """A slider with a number box beside it, for values that are typed, also beyond the slider's ends."""
+
+    value = traitlets.Union([traitlets.Int(), traitlets.Float()])
+
+    def __init__(self, control: Slider, value: float):
+        self.control = control
+        self.slider = control.slider(value)
+        self.box = (w.IntText if control.whole else w.FloatText)(value=value, layout=w.Layout(width="76px"))
+        self.description, self.tooltip = control.label, control.help
+        super().__init__([self.slider, self.box])
+        self.add_class("cu-dial")
+        self.value = value
+        self.slider.observe(self._slid, "value")
+        self.box.observe(self._typed, "value")
+        self.observe(self._show, "value")
+
+    def _slid(self, change) -> None:
+        # The browser puts a slider onto its grid, and a typed value outside it moves the slider to its end.
+        shown = min(max(self.value, self.control.low), self.control.high)
+        if not math.isclose(self.control.tidy(change["new"]), shown, rel_tol=1e-6):
+            self.value = self.control.tidy(change["new"])
+
+    def _typed(self, change) -> None:
+        if change["new"] >= 0:
+            self.value = change["new"]
         else:
-            made = w.FloatSlider(value=value, min=self.low, max=self.high, step=self.step)
-        made.description, made.style, made.tooltip = self.label, LABELS, self.help
-        made.layout = w.Layout(width="330px")
-        return made
+            self.box.value = self.value  # no knob of the course is negative
+
+    def _show(self, change) -> None:
+        self.box.value = change["new"]
+        self.slider.value = min(max(change["new"], self.control.low), self.control.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +92,20 @@ class Choice:
         return made
 
 
-Control = Slider | Choice
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of text, which counts when it is finished with Enter or left."""
+
+    label: str
+    help: str
+
+    def widget(self, value: str) -> w.Widget:
+        made = w.Text(value=value, description=self.label, style=LABELS, continuous_update=False)
+        made.tooltip, made.layout = self.help, w.Layout(width="420px", max_width="100%")
+        return made
+
+
+Control = Slider | Choice | Line
 
 CONTROLS: Mapping[str, Control] = {
     "lr": Slider(

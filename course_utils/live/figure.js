@@ -185,13 +185,12 @@ class View {
   }
 }
 
-// ipywidgets' sliders carry no name that a screen reader can find: give the handle its visible label.
-function nameHandles(el) {
-  const panel = el.closest(".cu-panel");
-  for (const slider of panel?.querySelectorAll(".widget-slider, .jupyter-widgets.widget-inline-hbox") ?? []) {
-    const label = slider.querySelector(".widget-label")?.textContent;
-    slider.querySelector(".noUi-handle")?.setAttribute("aria-label", label ?? "");
-    slider.querySelector(".widget-readout")?.setAttribute("aria-label", `${label ?? ""}, value`);
+// ipywidgets' sliders and their number boxes carry no name that a screen reader can find: give them the visible label.
+function nameControls(el) {
+  for (const dial of el.closest(".cu-panel")?.querySelectorAll(".cu-dial") ?? []) {
+    const label = dial.querySelector(".widget-label")?.textContent ?? "";
+    dial.querySelector(".noUi-handle")?.setAttribute("aria-label", label);
+    dial.querySelector("input[type=number]")?.setAttribute("aria-label", `${label}, as a number`);
   }
 }
 
@@ -199,7 +198,7 @@ export default {
   render({ model, el }) {
     const view = new View(model, el);
     view.open();
-    setTimeout(() => nameHandles(el), 500);
+    setTimeout(() => nameControls(el), 500);
     return () => view.close();
   },
 };

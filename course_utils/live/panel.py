@@ -53,6 +53,7 @@ class TrainingPanel(Card):
         self.seed = self._dial("seed", 0)
         self.seeds = self._dial("seeds", 1) if seeds else None
         self.session = Session(self._draw_live, self.show_error)
+        self.knobs: dict[str, w.Widget] = {}
         self._load()
         self.knobs = {name: self._knob(name) for name in knobs}
         self._first = {widget: widget.value for widget in self._controls()}
@@ -79,7 +80,7 @@ class TrainingPanel(Card):
         if name not in known:
             raise ValueError(f"no knob {name!r}: this experiment has {', '.join(known)}")
         made = control(name, self._own).widget(known[name])
-        made.observe(self.guard(lambda change: self._turn(name, change["new"])), "value")
+        made.observe(self.guard(lambda _: self._turn(name)), "value")
         return made
 
     def _controls(self) -> list[w.Widget]:
@@ -216,18 +217,18 @@ class TrainingPanel(Card):
         experiment = self.recipe(**self._settings())
         self.session.load(experiment, [self.seed.value + i for i in range(count)])
         self.experiment = experiment
-        for name, widget in getattr(self, "knobs", {}).items():
+        for name, widget in self.knobs.items():
             self.session.set(name, widget.value)
         self.clear_error()
 
-    def _turn(self, name: str, value: float) -> None:
-        self.session.set(name, value)
+    def _turn(self, name: str) -> None:
+        self.session.set(name, self.knobs[name].value)
         self._note = ""
         if self._quiet or self.session.running:
             return  # a running session draws its change itself
         ended = self.session.status != "ready"
         when = "after Reset: this run has ended" if ended else "from the next step on"
-        self._note = f"{name} is {value:.3g} {when}."
+        self._note = f"{name} is {self.knobs[name].value:.3g} {when}."
         self.redraw()
 
     def _label(self) -> str:

@@ -43,14 +43,19 @@ def _plain(spec: dict) -> dict:
 
 
 def _options(spec: dict) -> dict:
-    return {"format": "png", "width": WIDTH, "height": spec["layout"].get("height", 330), "scale": SCALE}
+    return {"format": "png", "width": WIDTH, "height": spec["layout"]["height"], "scale": SCALE}
 
 
 def _text_card(title: str, body: str) -> dict:
     lines = [piece for line in body.splitlines() for piece in textwrap.wrap(line, 62) or [""]][:14]
     note = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "xanchor": "left", "yanchor": "top", "align": "left"}
-    text = {"text": "<br>".join(map(html.escape, lines)), "showarrow": False, "font": {"family": "monospace"}}
-    hidden = {"visible": False}
-    layout = {"title": {"text": html.escape(title), "font": {"size": 13}}, "xaxis": hidden, "yaxis": hidden}
-    return {"data": [], "layout": layout | {"annotations": [note | text], "height": 90 + 16 * len(lines),
-                                            "margin": {"l": 20, "r": 10, "t": 40, "b": 10}}}  # fmt: skip
+    font = {"family": "monospace", "size": 12, "color": "#333333"}
+    layout = {
+        "title": {"text": html.escape(title), "font": {"size": 13, "color": "#333333"}},
+        "xaxis": {"visible": False},
+        "yaxis": {"visible": False},
+        "annotations": [note | {"text": "<br>".join(map(html.escape, lines)), "showarrow": False, "font": font}],
+        "height": 90 + 16 * len(lines),
+        "margin": {"l": 20, "r": 10, "t": 40, "b": 10},
+    }
+    return {"data": [], "layout": layout}

@@ -63,7 +63,7 @@ class LossView:
             return None
         lows = [*current.levels.values(), *(float(one.y.min()) for one in series if one is not None)]
         lows = [low for low in lows if np.isfinite(low)]
-        return (max(0.0, min(lows) - 0.15), self.top) if lows else None
+        return (max(0.0, min(lows) - 0.3), self.top) if lows else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +99,9 @@ class TextView:
 
 
 def _marks(history: History, most: int = 12) -> dict[float, str]:
-    """The last knob changes, one mark a step."""
+    """The last knob changes, one mark a step; where a knob stood at the start is no change."""
     marks: dict[float, str] = {}
-    for event in history.events[-most:]:
+    for event in [event for event in history.events if event.step > 0][-most:]:
         text = f"{event.knob} {event.value:.3g}"
         marks[event.step] = f"{marks[event.step]}, {text}" if event.step in marks else text
     return marks

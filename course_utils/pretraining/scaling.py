@@ -50,7 +50,8 @@ def fit_scaling_law(
 
     sizes, data, losses = (np.asarray(values, float) for values in (parameters, tokens, losses))
     if not len(sizes) == len(data) == len(losses) >= 5:
-        raise ValueError(f"{len(sizes)} sizes, {len(data)} token counts, {len(losses)} losses: expected five runs or more")
+        given = f"{len(sizes)} sizes, {len(data)} token counts, {len(losses)} losses"
+        raise ValueError(f"{given}: expected one of each a run, and five runs or more")
     if losses.min() <= floor:
         raise ValueError(f"a loss of {losses.min():.4f} is not above the floor {floor:.4f}: average more held-out data")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -12,8 +12,10 @@ from course_utils.models import GPT, GPTConfig
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, constant, cosine
 
-HELD_OUT_SEED = 1_000_003  # stories that no experiment trains on
-LR = 1e-2
+HELD_OUT_SEED = 1_000_003  # of stories that nothing trains on
+HELD_OUT = 64  # stories measured on the way, in one pass
+LR = 5e-3
+SCHEDULES = ("cosine", "constant")
 
 
 def story_recipe(
@@ -30,26 +32,69 @@ def story_recipe(
     stories: int = 20_000,
     measured: bool = True,
 ) -> Experiment:
-    """Pretrain a GPT on stories: AdamW, batches of 16 stories.
+    """Pretrain a GPT on stories with AdamW, 16 stories a step.
 
     init: a scheme of `initialization`.  schedule: "cosine" or "constant"; horizon: the step at which the cosine
-    reaches 0, by default the last.  stories: how many different ones there are to learn from.  measured: whether
-    the held-out loss, the abilities and a sample are measured on the way.
+    reaches 0, the last one by default.  stories: how many different ones there are to learn from.  measured:
+    whether to measure the held-out loss, the abilities and a sample on the way.
     """
     config = GPTConfig(vocab_size=len(data.STORY_VOCAB), context=context, width=width, heads=heads, layers=layers)
-
-    def build(generator: torch.Generator) -> GPT:
-        return initialization.initialize_(GPT(config), init, generator=generator)
-
-    schedules = {"cosine": lambda: cosine(horizon or steps, warmup=warmup), "constant": lambda: constant}
-    if schedule not in schedules:
-        raise ValueError(f"schedule {schedule!r}: choose one of {', '.join(schedules)}")
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
     return Experiment(
-        model=build,
-        batches=_shortened(data.story_batches(stories), context),
+        model=lambda generator: initialization.initialize_(GPT(config), init, generator=generator),
+        batches=data.row_batches(*_cut(story_pool(stories), context)),
         knobs={"lr": LR, "weight_decay": 0.0},
-        schedule=schedules[schedule](),
+        schedule=cosine(horizon or steps, warmup=warmup) if schedule == "cosine" else constant,
         steps=steps,
-        measures={"held-out": held_out_loss, "abilities": abilities, "sample": story_sample} if measured else {},
+        measures={"held-out": evaluate, "sample": story_sample} if measured else {},
         levels=data.ladder(),
     )
+
+
+@cache
+def story_pool(stories: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Inputs and targets, each (stories, 64) int64, of stories drawn with this seed."""
+    return data.story_rows(data.stories(stories, seed=seed))
+
+
+def _cut(rows: tuple[Tensor, Tensor], context: int) -> tuple[Tensor, Tensor]:
+    """What a model with this context sees of rows: their beginnings."""
+    return rows[0][:, :context], rows[1][:, :context]
+
+
+@torch.no_grad()
+def held_out_loss(model: GPT, *, stories: int = 500) -> float:
+    """Mean loss in nats per token on stories that nothing trains on."""
+    tokens, targets = _cut(story_pool(stories, HELD_OUT_SEED), model.config.context)
+    device, total, counted = next(model.parameters()).device, 0.0, 0
+    for rows, wanted in zip(tokens.split(100), targets.split(100), strict=True):
+        count = int((wanted >= 0).sum())
+        total += model(rows.to(device), wanted.to(device))[1].item() * count
+        counted += count
+    return total / counted
+
+
+@torch.no_grad()
+def evaluate(model: GPT, generator: torch.Generator) -> dict[str, float]:
+    """Held-out loss, and the share of held-out tokens guessed right for each ability (`data.ability_masks`)."""
+    device = next(model.parameters()).device
+    tokens, targets = (rows.to(device) for rows in _cut(story_pool(HELD_OUT, HELD_OUT_SEED), model.config.context))
+    logits, loss = model(tokens, targets)
+    return {"held-out": loss.item()} | data.ability_accuracy(logits, tokens, targets)
+
+
+def write_story(model: GPT, prompt: str = "", *, generator: torch.Generator, **how) -> str:
+    """A story that the model writes, from a prompt on. how: temperature and top_k, as in `sample`.
+
+    ValueError for a word that the story language does not have.
+    """
+    tokenizer = data.StoryTokenizer()
+    tokens = torch.tensor([[tokenizer.begin, *tokenizer.encode(prompt)]], device=next(model.parameters()).device)
+    steps = model.config.context - tokens.shape[1]
+    return tokenizer.decode(sample(model, tokens, steps=steps, generator=generator, stop=tokenizer.end, **how)[0])
+
+
+def story_sample(model: GPT, generator: torch.Generator) -> str:
+    """One story, for a panel to show; the same dice each time, so that only the model changes."""
+    return write_story(model, generator=generator)

@@ -1,0 +1,349 @@
+"""Distillation: a teacher's outputs, hidden layers or weights train a student; then only the student answers.
+
+The losses are pure functions of logits. `teacher_loss` and its kin put a teacher behind the shape that training
+expects: ``loss(model, batch)`` with knobs as keyword-only arguments. Divergences are in nats.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from course_utils import models
+
+SATURATED = 1e30  # logits beyond this count as this, infinite ones too: inf - inf is not a number
+
+
+# --- losses on logits -------------------------------------------------------------------------------------------------
+
+
+def _log_p(logits: Tensor, temperature: float) -> Tensor:
+    # float64 where the device has it: T² multiplies what float32 rounds away
+    wide = logits if logits.device.type == "mps" else logits.double()
+    return (wide.clamp(-SATURATED, SATURATED) / _checked(temperature)).log_softmax(-1)
+
+
+def _checked(temperature: float) -> float:
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature {temperature}: expected a finite number above 0")
+    return temperature
+
+
+def soft_targets(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """softmax(logits / T), (..., classes): T = 1 is the model's own answer, a large T makes all classes alike."""
+    return _log_p(logits, temperature).exp().to(logits.dtype)
+
+
+def _mean_counted(values: Tensor, labels: Tensor | None) -> Tensor:
+    if labels is None:
+        return values.mean()
+    counted = labels != models.IGNORE
+    return (values * counted).sum() / counted.sum().clamp(min=1)  # 0 where nothing counts
+
+
+def _check_shapes(student: Tensor, teacher: Tensor, labels: Tensor | None) -> None:
+    if student.shape != teacher.shape:
+        shapes = f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}"
+        raise ValueError(f"{shapes}: give both models the same inputs and classes")
+    if labels is not None and labels.shape != student.shape[:-1]:
+        raise ValueError(f"labels are {tuple(labels.shape)}: these logits need {tuple(student.shape[:-1])}")
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def _divergence(of: Callable, student: Tensor, teacher: Tensor, labels: Tensor | None, temperature: float) -> Tensor:
+    _check_shapes(student, teacher, labels)
+    values = of(_log_p(teacher.detach(), temperature), _log_p(student, temperature))  # (batch, [tokens])
+    return _mean_counted(values, labels).to(student.dtype)
+
+
+def forward_kl(student: Tensor, teacher: Tensor, labels: Tensor | None = None, *, temperature=1.0) -> Tensor:
+    """KL(teacher || student): the student must cover all that the teacher might say.
+
+    student, teacher: logits (batch, classes) or (batch, tokens, classes). The mean is over places; labels, (batch,) or
+    (batch, tokens), only say which of them count: those that are not -100. No gradient reaches the teacher.
+    """
+    return _divergence(_kl, student, teacher, labels, temperature)
+
+
+def reverse_kl(student: Tensor, teacher: Tensor, labels: Tensor | None = None, *, temperature=1.0) -> Tensor:
+    """KL(student || teacher): the student must say nothing the teacher would not. Arguments as in `forward_kl`."""
+    return _divergence(lambda log_p, log_q: _kl(log_q, log_p), student, teacher, labels, temperature)
+
+
+def jensen_shannon(
+    student: Tensor, teacher: Tensor, labels: Tensor | None = None, *, temperature=1.0, beta=0.5
+) -> Tensor:
+    """beta KL(teacher || mix) + (1 - beta) KL(student || mix), where mix = beta teacher + (1 - beta) student.
+
+    Between the two KLs: divided by beta it tends to the forward one as beta -> 0, divided by 1 - beta to the reverse
+    one as beta -> 1 (Agarwal et al. 2024, GKD). Never above ln 2. Other arguments as in `forward_kl`.
+    """
+    if not 0 < beta < 1:
+        raise ValueError(f"beta {beta}: expected a share between 0 and 1; at the ends the mix is one of the two")
+
+    def of(log_p: Tensor, log_q: Tensor) -> Tensor:
+        mix = torch.logaddexp(log_p + math.log(beta), log_q + math.log(1 - beta))
+        return beta * _kl(log_p, mix) + (1 - beta) * _kl(log_q, mix)
+
+    return _divergence(of, student, teacher, labels, temperature)
+
+
+DIVERGENCES = {"forward": forward_kl, "reverse": reverse_kl, "mix": jensen_shannon}
+
+
+def distillation_loss(
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None = None, *, temperature=4.0, alpha=0.9
+) -> Tensor:
+    """alpha T² KL(teacher at T || student at T) + (1 - alpha) cross-entropy(labels) (Hinton et al. 2015).
+
+    alpha weighs the soft part: at 1 the labels' values do not matter (and may be None), at 0 the teacher's do not.
+    T² keeps the soft gradient's size as T grows; the hard part is at T = 1. Both parts are means over the places
+    whose label is not -100, over all without labels. Logits (batch, classes) or (batch, tokens, classes), labels
+    without the last axis. No gradient reaches the teacher.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha {alpha}: expected from 0 (labels alone) to 1 (teacher alone)")
+    if labels is None and alpha < 1:
+        raise ValueError(f"alpha {alpha} needs labels for its hard part: give labels, or alpha=1")
+    _check_shapes(student_logits, teacher_logits, labels)
+    scale, loss = _checked(temperature) ** 2, student_logits.new_zeros(())
+    if alpha > 0:
+        loss = loss + alpha * scale * forward_kl(student_logits, teacher_logits, labels, temperature=temperature)
+    if alpha < 1:
+        loss = loss + (1 - alpha) * label_smoothing(student_logits, labels, smoothing=0.0)
+    return loss
+
+
+def label_smoothing(logits: Tensor, labels: Tensor, *, smoothing: float = 0.1) -> Tensor:
+    """Cross-entropy with labels that give each class smoothing / classes: what softness brings without a teacher.
+
+    Logits (batch, classes) or (batch, tokens, classes); the mean is over labels that are not -100.
+    """
+    values = F.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), ignore_index=models.IGNORE, label_smoothing=smoothing, reduction="none"
+    )
+    return _mean_counted(values.view(labels.shape), labels)
+
+
+def hint_loss(student_hidden: Tensor, teacher_hidden: Tensor, regressor: nn.Module | None = None) -> Tensor:
+    """1/2 |teacher's hidden - regressor(student's hidden)|², mean over places (FitNets, Romero et al. 2015, eq. 3).
+
+    (..., student width), (..., teacher width). The regressor maps one width to the other; equal ones need none.
+    """
+    guess = student_hidden if regressor is None else regressor(student_hidden)
+    if guess.shape != teacher_hidden.shape:
+        shapes = f"{tuple(guess.shape)} cannot match a hint of {tuple(teacher_hidden.shape)}"
+        raise ValueError(f"{shapes}: give a regressor from the student's width to the teacher's")
+    return 0.5 * (guess - teacher_hidden.detach()).square().sum(-1).mean()
+
+
+def high_temperature_gradient(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """What one place's soft cross-entropy at T (without T²) sends to the student's logits when T is large.
+
+    (z_s - z_t) / (N T²) with both centred over the N classes (Hinton et al. 2015, equation 4): (..., classes).
+    """
+    gap = student_logits - teacher_logits
+    return (gap - gap.mean(-1, keepdim=True)) / (gap.shape[-1] * _checked(temperature) ** 2)
+
+
+# --- losses for training: loss(model, batch), where batch is (inputs, labels) -----------------------------------------
+
+
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    output = model(inputs)
+    return output[0] if isinstance(output, tuple) else output  # a GPT gives (logits, loss)
+
+
+def teacher_loss(teacher: nn.Module) -> Callable:
+    """`distillation_loss` from this teacher, with knobs ``temperature`` and ``alpha``.
+
+    The teacher stays as it is, and must be on the device where the student trains.
+    """
+
+    def loss(model: nn.Module, batch: tuple, *, temperature: float = 4.0, alpha: float = 0.9) -> Tensor:
+        inputs, labels = batch
+        with torch.no_grad():
+            taught = _logits(teacher, inputs)
+        return distillation_loss(_logits(model, inputs), taught, labels, temperature=temperature, alpha=alpha)
+
+    return loss
+
+
+def smoothed_loss(model: nn.Module, batch: tuple[Tensor, Tensor], *, smoothing: float = 0.1) -> Tensor:
+    """`label_smoothing` with the knob ``smoothing``."""
+    inputs, labels = batch
+    return label_smoothing(_logits(model, inputs), labels, smoothing=smoothing)
+
+
+def on_policy_loss(teacher: nn.Module, sampler: Callable, *, divergence: str = "reverse") -> Callable:
+    """A divergence from the teacher on what the student itself says, with the knob ``temperature`` (GKD, MiniLLM).
+
+    sampler: ``sampler(student, batch) -> (tokens, targets)``, both (batch, tokens); -100 marks what the student did
+    not say. No gradient passes through the sampling. divergence: a name in `DIVERGENCES`.
+    """
+    if divergence not in DIVERGENCES:
+        raise ValueError(f"divergence {divergence!r}: choose one of {', '.join(DIVERGENCES)}")
+
+    def loss(model: nn.Module, batch: object, *, temperature: float = 1.0) -> Tensor:
+        with torch.no_grad():
+            tokens, targets = sampler(model, batch)
+            taught = _logits(teacher, tokens)
+        return DIVERGENCES[divergence](_logits(model, tokens), taught, targets, temperature=temperature)
+
+    return loss
+
+
+def hidden(model: models.GPT | models.MLP, inputs: Tensor, layer: int) -> Tensor:
+    """Activations after this many layers or blocks: (batch, [tokens,] width); after 0, what the first reads."""
+    places = [*model.blocks, model.norm] if isinstance(model, models.GPT) else list(model.layers)
+    if not 0 <= layer < len(places):
+        raise ValueError(f"layer {layer}: this model has hints after 0 to {len(places) - 1} layers")
+    seen = []
+    hook = places[layer].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    try:
+        model(inputs)
+    finally:
+        hook.remove()
+    return seen[0]
+
+
+def hints_from(teacher: nn.Module, *, teacher_layer: int, student_layer: int) -> Callable:
+    """`hint_loss` from a layer of this teacher to a layer of the student.
+
+    The trained model is ``nn.ModuleDict({"student": ..., "regressor": ...})``, so that both parts learn.
+    """
+
+    def loss(model: nn.ModuleDict, batch: tuple) -> Tensor:
+        with torch.no_grad():
+            hint = hidden(teacher, batch[0], teacher_layer)
+        return hint_loss(hidden(model["student"], batch[0], student_layer), hint, model["regressor"])
+
+    return loss
+
+
+# --- weights from the teacher -----------------------------------------------------------------------------------------
+
+
+def _settings(model: nn.Module) -> tuple[int, dict[str, object]]:
+    """Number of layers, and what must be equal for one model's weights to mean the same in another, beside shapes."""
+    match model:
+        case models.GPT():
+            return len(model.blocks), {"heads": model.config.heads, "tied": model.config.tied}
+        case models.MLP():
+            has = {"norm": any(True for _ in model.norms.parameters()), "bias": model.layers[0].bias is not None}
+            return len(model.norms), {"activation": model.activation, "residual": model.residual, **has}
+    raise TypeError(f"the layers of a {type(model).__name__} are not known: give two GPTs or two MLPs")
+
+
+def copy_layers_(student: nn.Module, teacher: nn.Module, *, layers: Sequence[int]) -> dict[str, str]:
+    """Start the student from the teacher, its i-th layer from layer ``layers[i]``; returns each weight's origin.
+
+    Layers are a GPT's blocks, or an MLP's hidden layers with their norms. All else is copied too: embeddings, final
+    norm, head (as DistilBERT starts, Sanh et al. 2019). Errors, before anything is copied: models of two kinds or
+    settings, a layer that the teacher does not have, not one number for each layer, shapes that differ.
+    """
+    (wanted, mine), (depth, theirs) = _settings(student), _settings(teacher)
+    if mine != theirs:
+        raise ValueError(f"the student has {mine}, the teacher {theirs}: build the student with the teacher's settings")
+    if len(layers) != wanted:
+        raise ValueError(f"layers {list(layers)}: give one number for each of the student's {wanted} layers")
+    for number in layers:
+        if not 0 <= number < depth:
+            raise ValueError(f"layer {number}: the teacher's layers are 0 to {depth - 1}")
+    origin = [*layers, depth]  # an MLP's head is the layer after the hidden ones
+    given, taken = teacher.state_dict(), {}
+    for name, weight in student.state_dict().items():
+        kind, number, *rest = name.split(".")
+        source = ".".join([kind, str(origin[int(number)]), *rest]) if number.isdigit() else name
+        if given[source].shape != weight.shape:
+            shapes = f"student {tuple(weight.shape)}, teacher {tuple(given[source].shape)}"
+            raise ValueError(f"{name} from {source}: {shapes}; build the student with the teacher's widths")
+        taken[name] = source
+    student.load_state_dict({name: given[source] for name, source in taken.items()})
+    return taken
+
+
+# --- measures ---------------------------------------------------------------------------------------------------------
+
+
+def pseudo_labels(teacher_logits: Tensor, *, threshold: float = 0.0) -> Tensor:
+    """The teacher's best class as a hard label, -100 where its probability is under the threshold: (...,) int64."""
+    confidence, best = teacher_logits.softmax(-1).max(-1)
+    return best.masked_fill(confidence < threshold, models.IGNORE)
+
+
+def agreement(a: Tensor, b: Tensor, labels: Tensor | None = None) -> float:
+    """Share of places where two models choose the same class. Logits (..., classes); labels only mask with -100.
+
+    Not accuracy: a student may be as good as its teacher and disagree with it often (Stanton et al. 2021).
+    """
+    _check_shapes(a, b, labels)
+    return _mean_counted((a.argmax(-1) == b.argmax(-1)).float(), labels).item()
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Whether a model is right as often as it says. Per bin of confidence: (bins,), nan where a bin is empty.
+
+    share: of the places.  ece: mean |accuracy - confidence|, weighed by share (Guo et al. 2017).
+    brier: mean squared distance of p from the label's one-hot vector, 0 to 2.
+    """
+
+    confidence: Tensor
+    accuracy: Tensor
+    share: Tensor
+    ece: float
+    brier: float
+
+
+@torch.no_grad()
+def calibration(logits: Tensor, labels: Tensor, *, bins: int = 15) -> Calibration:
+    """Calibration over equal bins of the best class's probability. Logits (..., classes), labels (...,), -100 masks."""
+    _check_shapes(logits, logits, labels)
+    counted = labels != models.IGNORE
+    p, labels = soft_targets(logits[counted].cpu().double()), labels[counted].cpu()  # (places, classes)
+    confidence, best = p.max(-1)
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    number = torch.bincount(place, minlength=bins).double()
+    means = [torch.bincount(place, x.double(), minlength=bins) / number for x in (confidence, best == labels)]
+    share = number / number.sum()
+    ece = (share * (means[1] - means[0]).abs()).nansum().item()
+    brier = (p - F.one_hot(labels, p.shape[-1])).square().sum(-1).mean().item()
+    return Calibration(*means, share, ece, brier)
+
+
+@dataclass(frozen=True)
+class AnswerTime:
+    """Seconds for one forward pass: median and quartiles of the repeats."""
+
+    median: float
+    lower: float
+    upper: float
+
+
+def answer_time(model: nn.Module, inputs: Tensor, *, repeats: int = 30, warmup: int = 3) -> AnswerTime:
+    """How long the model takes to answer these inputs, without the first ``warmup`` answers, and without gradients."""
+    if repeats < 1 or warmup < 0:
+        raise ValueError(f"repeats {repeats}, warmup {warmup}: expected 1 or more, and 0 or more")
+    # an accelerator returns before it has finished: each answer is waited for
+    wait = torch.accelerator.synchronize if inputs.device.type != "cpu" else lambda: None
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(warmup + repeats):
+            wait()
+            start = time.perf_counter()
+            model(inputs)
+            wait()
+            seconds.append(time.perf_counter() - start)
+    lower, median, upper = np.quantile(seconds[warmup:], [0.25, 0.5, 0.75]).tolist()
+    return AnswerTime(median, lower, upper)

@@ -1,0 +1,80 @@
+"""Where a layer stands in its model, which decides how it should start and how fast it should learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from course_utils.models import GPT, MLP, Block
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A linear or embedding layer and where it stands.
+
+    kind: "embedding", "input" (the first layer of an MLP), "output" (the last one, and a GPT's head if it has a
+    matrix of its own), else "hidden".  ends_branch: its output is added to a residual stream; branches: how many
+    such layers the model has.
+    """
+
+    kind: str
+    fan_in: int
+    fan_out: int
+    layer: nn.Linear | nn.Embedding | None = None
+    ends_branch: bool = False
+    branches: int = 1
+
+
+def places(module: nn.Module) -> list[Place]:
+    """Every layer of a module that has a weight matrix, in order; a tied head is the embedding that it shares.
+
+    TypeError for a layer with parameters that is neither linear, nor an embedding, nor a LayerNorm.
+    """
+    kinds, ends, seen, found = _kinds(module), _branch_ends(module), set(), []
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear | nn.Embedding):
+            if layer.weight in seen:
+                continue
+            seen.add(layer.weight)
+            fan_out, fan_in = layer.weight.shape
+            kind = "embedding" if isinstance(layer, nn.Embedding) else kinds.get(layer, "hidden")
+            found.append(Place(
+                kind=kind, fan_in=fan_in, fan_out=fan_out, layer=layer,
+                ends_branch=layer in ends, branches=max(1, len(ends)),
+            ))  # fmt: skip
+        elif not isinstance(layer, nn.LayerNorm) and next(layer.parameters(recurse=False), None) is not None:
+            raise TypeError(
+                f"no scheme for {type(layer).__name__} at {name or 'the top'!r}: expected linear, embedding and "
+                "LayerNorm layers"
+            )
+    return found
+
+
+def _kinds(module: nn.Module) -> dict[nn.Module, str]:
+    kinds = {}
+    for part in module.modules():
+        if isinstance(part, MLP):
+            kinds |= {part.layers[-1]: "output", part.layers[0]: "input"}  # an only layer reads the data
+        elif isinstance(part, GPT):
+            kinds[part.head] = "output"
+    return kinds
+
+
+def _branch_ends(module: nn.Module) -> set[nn.Module]:
+    ends = set()
+    for part in module.modules():
+        if isinstance(part, Block):
+            ends |= {part.attention.out, part.down}
+        elif isinstance(part, MLP) and part.residual:
+            ends |= {layer for layer in part.layers[:-1] if layer.in_features == layer.out_features}
+    return ends
+
+
+@torch.no_grad()
+def reset_norms_(module: nn.Module) -> None:
+    """Weight 1 and bias 0 for every LayerNorm."""
+    for layer in module.modules():
+        if isinstance(layer, nn.LayerNorm):
+            layer.reset_parameters()

@@ -1,0 +1,271 @@
+"""What theory predicts before any training: variances, correlations, depth scales, the first loss.
+
+The mean-field picture (Poole et al. 2016; Schoenholz et al. 2017) describes a wide, fully connected network
+whose weights are drawn from N(0, sigma_w^2 / fan_in) and biases from N(0, sigma_b^2). Two numbers then say all
+about a layer: the variance q of its pre-activations, and the correlation c between two inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+DIVERGED = 1e8  # a variance above this has no fixed point to settle at
+VANISHED = 1e-12  # below this, without biases to feed it, a variance counts as 0
+TOLERANCE = 1e-13  # a search ends when a layer would move the variance by less than this share of it
+MARGINAL = 1e-9  # a slope this near to 1 counts as 1: its length is infinite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """Averages over the Gaussian pre-activations of one nonlinearity f. (u, v): variance q, correlation c."""
+
+    square: Callable[[float], float]  # q -> E f(u)^2
+    square_slope: Callable[[float], float]  # q -> d/dq E f(u)^2
+    product: Callable[[float, float], float]  # q, c -> E f(u) f(v)
+    slopes: Callable[[float, float], float]  # q, c -> E f'(u) f'(v)
+
+
+def _normal_grid(step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points on [-9, 9] and their weights under N(0, 1).
+
+    Equal steps, not Gauss-Hermite's points: for a smooth function they are as exact, and they still are when the
+    variance is so large that tanh looks like a step.
+    """
+    points = np.arange(-9 / step, 9 / step + 1) * step
+    weights = np.exp(-(points**2) / 2)
+    return points, weights / weights.sum()
+
+
+def _by_quadrature(f: Callable, slope: Callable, curvature: Callable) -> Kernel:
+    """The kernel of a smooth nonlinearity, by quadrature."""
+    line, line_weights = _normal_grid(0.01)
+    points, weights = _normal_grid(0.05)
+    half = points >= 0  # the average is even in the second direction
+    half_weights = np.where(points[half] > 0, 2, 1) * weights[half]
+
+    def average(g: Callable, q: float) -> float:
+        return float(line_weights @ g(math.sqrt(q) * line))
+
+    def pair(g: Callable, q: float, c: float) -> float:
+        # u = along + across, v = along - across: exact at c = 1, where `across` vanishes
+        along = math.sqrt(q * (1 + c) / 2) * points[:, None]
+        across = math.sqrt(q * max(0.0, 1 - c) / 2) * points[half]
+        return float(weights @ (g(along + across) * g(along - across)) @ half_weights)
+
+    return Kernel(
+        square=lambda q: average(lambda u: f(u) ** 2, q),
+        square_slope=lambda q: average(lambda u: slope(u) ** 2 + f(u) * curvature(u), q),
+        product=lambda q, c: pair(f, q, c),
+        slopes=lambda q, c: average(lambda u: slope(u) ** 2, q) if c == 1 else pair(slope, q, c),
+    )
+
+
+def _tanh_slope(u: np.ndarray) -> np.ndarray:
+    return 1 - np.tanh(u) ** 2
+
+
+def _gelu_product(q: float, c: float) -> float:
+    """E f(u) f(v) for f(u) = u Phi(u): Stein's lemma, with every remaining average a Gaussian integral."""
+    p, d = q * c, math.sqrt((1 + q) ** 2 - (q * c) ** 2)
+    rest = (q * q * (1 + q) - p * p * (q - 1)) / ((1 + q) * d)
+    return p / 4 + (p * math.asin(p / (1 + q)) + rest) / (2 * math.pi)
+
+
+def _gelu_slopes(q: float, c: float) -> float:
+    p, d = q * c, math.sqrt((1 + q) ** 2 - (q * c) ** 2)
+    return 0.25 + (math.asin(p / (1 + q)) + 2 * p / ((1 + q) * d) + p / d**3) / (2 * math.pi)
+
+
+def _gelu_square_slope(q: float) -> float:
+    d = math.sqrt(1 + 2 * q)
+    rest = 5 * q / ((1 + q) * d) - 2 * q * q / ((1 + q) * d) * (1 / (1 + q) + 1 / d**2)
+    return 0.25 + (math.asin(q / (1 + q)) + rest) / (2 * math.pi)
+
+
+KERNELS = {
+    "tanh": _by_quadrature(np.tanh, _tanh_slope, lambda u: -2 * np.tanh(u) * _tanh_slope(u)),
+    "relu": Kernel(  # the arc-cosine kernels of Cho and Saul (2009)
+        square=lambda q: q / 2,
+        square_slope=lambda q: 0.5,
+        product=lambda q, c: q * (math.sqrt(1 - c * c) + c * (math.pi - math.acos(c))) / (2 * math.pi),
+        slopes=lambda q, c: (math.pi - math.acos(c)) / (2 * math.pi),
+    ),
+    "gelu": Kernel(
+        square=lambda q: _gelu_product(q, 1.0),
+        square_slope=_gelu_square_slope,
+        product=_gelu_product,
+        slopes=_gelu_slopes,
+    ),
+    "linear": Kernel(
+        square=lambda q: q, square_slope=lambda q: 1.0, product=lambda q, c: q * c, slopes=lambda q, c: 1.0
+    ),
+}
+
+
+@dataclass(frozen=True)
+class MeanField:
+    """Where a deep network's signals settle, and over how many layers.
+
+    q_star: the variance of the pre-activations after many layers (from a start at 1); inf if it diverges.
+    c_star: the correlation that two different inputs end with; nan if q_star is inf.
+    chi_1: the factor by which a layer multiplies the mean square gradient; 1 is the edge of chaos.
+    xi_c, xi_q: the number of layers over which correlation and variance approach these ends by a factor e;
+    inf at the edge, nan where there is nothing to approach.
+    """
+
+    q_star: float
+    c_star: float
+    chi_1: float
+    xi_c: float
+    xi_q: float
+
+
+def _kernel(activation: str) -> Kernel:
+    if activation not in KERNELS:
+        raise ValueError(f"no mean-field theory for activation {activation!r}: choose one of {', '.join(KERNELS)}")
+    return KERNELS[activation]
+
+
+def _check(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} {value}: expected a finite number, 0 or more")
+
+
+def variance_map(variance: float, sigma_w: float, sigma_b: float, activation: str) -> float:
+    """One layer's step of the variance: q -> sigma_w^2 E f(u)^2 + sigma_b^2, u from N(0, q) (Poole, eq. 3)."""
+    _check(variance=variance, sigma_w=sigma_w, sigma_b=sigma_b)
+    return sigma_w**2 * _kernel(activation).square(variance) + sigma_b**2
+
+
+def correlation_map(
+    correlation: float, sigma_w: float, sigma_b: float, activation: str, *, variance: float = 1.0
+) -> float:
+    """One layer's step of the correlation between two inputs of this variance (Poole, eq. 5).
+
+    Returns the covariance over the next layer's variance; nan if nothing is left of the signal.
+    """
+    if not -1 <= correlation <= 1:
+        raise ValueError(f"correlation {correlation}: expected a number from -1 to 1")
+    after = variance_map(variance, sigma_w, sigma_b, activation)
+    covariance = sigma_w**2 * _kernel(activation).product(variance, correlation) + sigma_b**2
+    return max(-1.0, min(1.0, covariance / after)) if after > 0 else math.nan
+
+
+def mean_field(sigma_w: float, sigma_b: float, activation: str = "tanh") -> MeanField:
+    """The fixed points of variance and correlation, and their depth scales (Schoenholz et al. 2017, eq. 5-9).
+
+    activation: "tanh", "relu", "gelu" or "linear". ValueError for another, or for a negative sigma.
+    A network trains down to about 6 xi_c layers, says the paper.
+    """
+    _check(sigma_w=sigma_w, sigma_b=sigma_b)
+    kernel = _kernel(activation)
+    q = _settled_variance(kernel, float(sigma_w) ** 2, float(sigma_b) ** 2)
+    if q == math.inf:
+        gradient_gain = sigma_w**2 * kernel.slopes(DIVERGED, 1.0)
+        return MeanField(math.inf, math.nan, gradient_gain, math.nan, math.nan)
+    chi_1 = sigma_w**2 * kernel.slopes(q, 1.0)
+    c = 1.0 if chi_1 <= 1 + MARGINAL else _settled_correlation(kernel, sigma_w**2, sigma_b**2, q)
+    return MeanField(
+        q_star=q,
+        c_star=c,
+        chi_1=chi_1,
+        xi_c=_length(sigma_w**2 * kernel.slopes(q, c)),
+        xi_q=_length(sigma_w**2 * kernel.square_slope(q)),
+    )
+
+
+def _length(slope: float) -> float:
+    """Layers over which a distance that shrinks by `slope` per layer falls by a factor e."""
+    if slope <= 0:
+        return 0.0
+    return math.inf if slope >= 1 - MARGINAL else -1 / math.log(slope)
+
+
+def _settled_variance(kernel: Kernel, weight: float, bias: float) -> float:
+    """The fixed point of the variance map that is reached from 1; inf if there is none."""
+    q = 1.0
+    for _ in range(1000):
+        excess = weight * kernel.square(q) + bias - q
+        slope = weight * kernel.square_slope(q) - 1
+        if abs(excess) <= TOLERANCE * q:
+            return q
+        if slope < 0:
+            q = max(bias, q - excess / slope)  # Newton's step
+        else:  # leaving an unstable point: up in leaps, since it may be far; down as the layers go
+            q = 2 * q if excess > 0 else q + excess
+        if q > DIVERGED:
+            return math.inf
+        if q < VANISHED and bias == 0:
+            return 0.0
+    return q
+
+
+def _settled_correlation(kernel: Kernel, weight: float, bias: float, q: float) -> float:
+    """The stable fixed point below 1, where chaos drives two inputs.
+
+    The map is convex (a power series with positive terms), so Newton's steps from 0 rise to it and never pass it.
+    """
+    c, step = 0.0, 1.0
+    while step > TOLERANCE:
+        excess = (weight * kernel.product(q, c) + bias) / q - c
+        step = excess / (1 - weight * kernel.slopes(q, c))
+        c += max(0.0, step)
+    return min(c, 1.0)
+
+
+def edge_of_chaos(sigma_b: float, activation: str = "tanh") -> float:
+    """The sigma_w at which chi_1 is 1, so that neither signals nor gradients explode or vanish.
+
+    For relu and linear chi_1 does not depend on the variance, so that the edge is the same for each sigma_b;
+    with sigma_b above 0 the variance diverges there. ValueError where no stable fixed point has chi_1 = 1
+    (gelu with a small sigma_b: its variance falls to nearly 0 or diverges).
+    """
+    _check(sigma_b=sigma_b)
+    kernel = _kernel(activation)
+    if kernel.slopes(0.0, 1.0) == kernel.slopes(1.0, 1.0):
+        return kernel.slopes(1.0, 1.0) ** -0.5
+
+    def surplus(q: float) -> float:  # 0 where q is a fixed point for the sigma_w that has chi_1 = 1
+        return q - kernel.square(q) / kernel.slopes(q, 1.0) - sigma_b**2
+
+    low, high = 0.0, 1.0
+    while surplus(high) < 0:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if surplus(middle) < 0 else (low, middle)
+    sigma_w = kernel.slopes(high if sigma_b else 0.0, 1.0) ** -0.5
+    if mean_field(sigma_w, sigma_b, activation).q_star == math.inf:
+        raise ValueError(f"{activation} with sigma_b {sigma_b}: no stable variance has chi_1 = 1; raise sigma_b")
+    return sigma_w
+
+
+def initial_loss(vocab: int, logit_variance: float = 0.0) -> float:
+    """The cross-entropy before training, in nats, when logits are N(0, logit_variance) whatever the target.
+
+    ln V + s/2 - (e^s - 1) / (2 V): the second order of E ln sum exp. ValueError above a variance of 1, where
+    it no longer holds.
+    """
+    if vocab < 1:
+        raise ValueError(f"vocab {vocab}: expected 1 or more")
+    if not 0 <= logit_variance <= 1:
+        raise ValueError(f"logit_variance {logit_variance}: the formula holds from 0 to 1")
+    return math.log(vocab) + logit_variance / 2 - math.expm1(logit_variance) / (2 * vocab)
+
+
+def relu_second_moment(width: int, sigma2: float, depth: int) -> float:
+    """E |h_L|^2 / |h_0|^2 for a bias-free ReLU network with weights N(0, sigma2): (n sigma2 / 2)^L (He et al. 2015)."""
+    return (width * sigma2 / 2) ** depth
+
+
+def dead_probability(width: int, depth: int) -> float:
+    """How likely a ReLU network without biases is born dead: 1 - (1 - 2^-n)^L (Lu et al. 2020).
+
+    Dead: in some layer every unit is negative, so that nothing gets through it, neither signal nor gradient.
+    """
+    return -math.expm1(depth * math.log1p(-(2.0**-width)))
