@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from course_utils.models import GPT, MLP, GPTConfig
+from course_utils import runtime
+from course_utils.models import GPT, MLP, GPTConfig, count_parameters
 
 SHIPPED = Path(__file__).parent / "checkpoints"
 KEY = "course_utils"  # the entry in a safetensors file's metadata that says what the weights belong to
@@ -53,7 +54,8 @@ def load(path: str | Path) -> GPT | MLP:
             about = json.loads((file.metadata() or {})[KEY])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise DamagedCheckpoint(f"{path.name} is no checkpoint of this course, or damaged ({error}): {ADVICE}") from None
+        problem = f"{path.name} is no checkpoint of this course, or damaged ({error})"
+        raise DamagedCheckpoint(f"{problem}: {ADVICE}") from None
     if _checksum(state) != about["sha256"]:
         raise DamagedCheckpoint(f"{path.name} does not match its checksum: {ADVICE}")
     model = _build(about["shape"])
@@ -62,6 +64,7 @@ def load(path: str | Path) -> GPT | MLP:
     if wrong or len(state) != len(wanted):
         raise DamagedCheckpoint(f"{path.name} lacks {', '.join(wrong) or 'nothing, but holds more'}: {ADVICE}")
     model.load_state_dict(state, strict=False)  # a tied head is stored once
+    runtime.use_threads(count_parameters(model))
     return model
 
 

@@ -136,7 +136,7 @@ def test_a_knob_moved_while_training_is_an_event_with_a_mark(panel):
 
 
 def test_an_absurd_learning_rate_is_explained_and_reset_works(panel):
-    panel._turn("lr", 1e9)
+    panel.knobs["lr"].box.value = 1e9
     panel.buttons["start"].click()
     wait(lambda: panel.session.status == "diverged" and not trainers())
     assert "Diverged at step" in sent(panel)["status"] and "after lr became 1e+09 at step 0" in sent(panel)["status"]
@@ -344,6 +344,21 @@ def test_a_panel_reads_the_same_in_every_session(panel):
             "Run this cell, then press Start."
         )
     )
+
+
+def test_a_dial_is_a_slider_and_a_number_box(panel):
+    dial = panel.knobs["lr"]
+    dial.slider.value = 0.0501187  # where the browser's grid has 10 ** -1.3
+    assert dial.value == 0.05 == dial.box.value == panel.session.runs[0]._mailbox[-1][1]
+    dial.box.value = 123.0
+    assert dial.value == 123.0 and dial.slider.value == 10.0, "typed values may lie beyond the slider's ends"
+    dial.box.value = -1.0
+    assert dial.value == 123.0 == dial.box.value
+    events = len(panel.session.runs[0]._mailbox)
+    dial.box.value = 0.01
+    dial.slider.value = 0.0100237
+    assert dial.value == 0.01 and len(panel.session.runs[0]._mailbox) == events + 1, "the grid alone moves no knob"
+    assert panel.knobs["batch_size"].box.value == 8
 
 
 # --- the figure ------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from course_utils import runtime
 from course_utils.training import Cost, Experiment, Run, estimate
 
 FRAME_SECONDS = 0.1
@@ -67,7 +66,6 @@ class Session:
             if other is not None and other is not self:
                 other.pause()
             self._stop.clear()
-            runtime.use_threads(sum(p.numel() for p in self.runs[0].model.parameters()))
             self._thread = threading.Thread(target=self._train, args=(steps,), name="course-training", daemon=True)
             self._thread.start()
 

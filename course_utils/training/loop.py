@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import runtime
+from course_utils.models import count_parameters
 from course_utils.training.history import Event, History
 from course_utils.training.schedules import constant
 
@@ -114,6 +115,7 @@ class Run:
         with torch.random.fork_rng(devices=[]):  # PyTorch's own layers start from the global generator
             torch.manual_seed(seed)
             self.model = experiment.model(runtime.generator(seed)).to(device)
+        runtime.use_threads(count_parameters(self.model))
         self.model.train()
         self.step_count = 0
         self.knobs = self._all_knobs()
@@ -288,8 +290,7 @@ def fit(model, batches, *, steps, lr, loss=default_loss, seed=0, knobs=None, dev
 
 
 def finish(run: Run) -> Run:
-    """Step a run until it has finished or diverged, with as many threads as its size deserves."""
-    runtime.use_threads(sum(p.numel() for p in run.model.parameters()))
+    """Step a run until it has finished or diverged."""
     while run.status == "ready":
         run.step()
     return run
