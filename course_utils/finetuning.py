@@ -267,9 +267,9 @@ def fisher_diagonal(
 
     batches: pairs (inputs, targets), read once; targets (rows,) or (rows, tokens), -100 does not count. A row's
     log p is summed over its tokens; the mean is over rows. ``labels`` says whose labels the gradient is for:
-    "exact", the expectation under the model's own p, at one backward pass per class and token; "sampled", one
-    draw from p by ``generator`` (seed 0 by default), right on average; "empirical", the targets, which is another
-    quantity. Returns a tensor of each trained weight's shape, by name.
+    "exact", the expectation under the model's own p, at one backward pass per class and token (too many for a GPT);
+    "sampled", one draw from p by ``generator`` (seed 0 by default), right on average; "empirical", the targets, which
+    is another quantity. Returns a tensor of each trained weight's shape, by name.
     """
     if labels not in FISHER_LABELS:
         raise ValueError(f"labels {labels!r}: choose one of {', '.join(FISHER_LABELS)}")

@@ -52,7 +52,7 @@ def mup_groups(model: MLP | GPT, *, lr: float, base_width: int) -> list[dict]:
 
 @dataclass(frozen=True)
 class CoordinateCheck:
-    """How far a model's outputs move in a few steps, by width: the root mean square of the change."""
+    """How far a model's outputs move in one step, by width: the root mean square of the change."""
 
     widths: tuple[int, ...]
     changes: tuple[float, ...]
@@ -71,13 +71,13 @@ def coordinate_check(
     *,
     mup: bool,
     lr: float = 1e-3,
-    steps: int = 3,
     base_width: int = 64,
     seed: int = 0,
 ) -> CoordinateCheck:
-    """Train a model of each width for a few Adam steps on one batch and see how far its outputs move.
+    """Take one Adam step on a batch with a model of each width, and see how far its outputs move.
 
-    build: width -> a model, which is then started with "mup" or, for comparison, with "width".
+    build: width -> a model, which is then started with "mup" or, for comparison, with "width".  inputs, targets:
+    as the model reads them, on its device.
     """
     changes = []
     for width in widths:
@@ -89,17 +89,16 @@ def coordinate_check(
         else:
             initialize_(model, "width", generator=generator)
             groups = [{"params": list(model.parameters()), "lr": lr}]
-        changes.append(_change(model, inputs, targets, torch.optim.AdamW(groups, weight_decay=0.0), steps))
+        changes.append(_change(model, inputs, targets, torch.optim.Adam(groups)))
     return CoordinateCheck(tuple(widths), tuple(changes))
 
 
-def _change(model: nn.Module, inputs: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer, steps: int) -> float:
-    start = _outputs(model, inputs).detach()
-    for _ in range(steps):
-        optimizer.zero_grad()
-        F.cross_entropy(_outputs(model, inputs).flatten(0, -2), targets.flatten()).backward()
-        optimizer.step()
-    return (_outputs(model, inputs).detach() - start).square().mean().sqrt().item()
+def _change(model: nn.Module, inputs: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer) -> float:
+    before = _outputs(model, inputs)  # (..., classes)
+    F.cross_entropy(before.flatten(0, -2), targets.flatten()).backward()
+    optimizer.step()
+    with torch.no_grad():
+        return (_outputs(model, inputs) - before).square().mean().sqrt().item()
 
 
 def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:

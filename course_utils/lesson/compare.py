@@ -24,10 +24,10 @@ def compare(
     """None when the result is the expected one, else a hint: what it is, what it should be.
 
     Numbers, lists of numbers, arrays and tensors count as the same when shape and values agree, whatever
-    their type and device; a mask must be boolean. Tuples, lists and dicts are compared item by item, anything else
-    by `==`. `mistakes` gives for each plausible mistake the value that it leads to; its key ends the sentence
-    "it looks as if you ...". CheckerError for a mistake that leads to the expected value: these inputs cannot
-    tell it from a right answer.
+    their type and device; a mask must be boolean. Tuples, lists and dicts are compared item by item,
+    anything else by `==`. `mistakes` gives for each plausible mistake the value that it leads to; its key
+    ends the sentence "it looks as if you ...". CheckerError for a mistake that leads to the expected value:
+    these inputs cannot tell it from a right answer.
     """
     tolerance = {"rtol": rtol, "atol": atol}
     problem = _difference(result, expected, what, tolerance)

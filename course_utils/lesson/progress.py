@@ -211,7 +211,7 @@ _opening = threading.Lock()
 
 
 def my_progress() -> Progress:
-    """This learner's progress: the file that COURSE_PROGRESS names, or `.progress.json` beside the notebook."""
+    """This learner's progress: the file named in COURSE_PROGRESS, or `.progress.json` beside the notebook."""
     with _opening:  # two threads must not open one file as two records
         return _open_once(os.environ.get("COURSE_PROGRESS") or FILE_NAME)
 

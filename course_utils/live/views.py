@@ -39,6 +39,7 @@ class LossView:
     """The loss over steps, with the reference levels of the experiment and a mark at each moved knob."""
 
     title: str = "Loss"
+    y_title: str = "loss (nats per token)"
     curves: Mapping[str, str] | None = None  # curve -> its name in the legend; the training loss if None
     log_steps: bool = False
     log_loss: bool = False
@@ -53,7 +54,7 @@ class LossView:
         current = traces[0].histories[0]
         return figures.lines(
             [one for one in series if one is not None],
-            title=self.title, x_title="training step", y_title="loss (nats per token)",
+            title=self.title, x_title="training step", y_title=self.y_title,
             levels=current.levels, marks=_marks(current), x_log=self.log_steps, y_log=self.log_loss,
             y_range=self._range(series, current),
         )  # fmt: skip

@@ -11,6 +11,7 @@ from course_utils.pretraining.stories import (
     story_sample,
     write_story,
 )
+from course_utils.pretraining.texts import text_recipe, unigram_entropy
 
 __all__ = [
     "ScalingLaw",
@@ -24,5 +25,7 @@ __all__ = [
     "story_pool",
     "story_recipe",
     "story_sample",
+    "text_recipe",
+    "unigram_entropy",
     "write_story",
 ]

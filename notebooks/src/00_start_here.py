@@ -42,17 +42,17 @@
 # %% [markdown]
 # ## A first live panel
 #
-# The panel below trains a small GPT to write short stories in a language of about 150 words. Nothing is precomputed:
+# The panel below trains a small GPT to write short stories in a language of about 110 words. Nothing is precomputed:
 # Start begins with random weights, and every step you see is a real one.
 #
 # Before you start, make a **prediction**. Most sections of this course begin with one. A wrong guess that you
 # made yourself teaches more than a right answer that you read.
 
 # %%
-from course_utils import pretraining
-from course_utils.exercises import start  # noqa: F401 (registers the checks)
-from course_utils.lesson import check, claim, course_map, predict, quiz, recall
-from course_utils.live import TrainingPanel
+from course_utils import data, pretraining
+from course_utils.exercises.start import check
+from course_utils.lesson import claim, course_map, predict, recall
+from course_utils.panels.stories import story_panel
 
 predict(
     "start-text",
@@ -71,13 +71,7 @@ predict(
 # controls, the arrow keys move a slider, Enter presses a button.
 
 # %%
-panel = TrainingPanel(
-    pretraining.story_recipe,
-    title="A GPT learns to write stories",
-    settings=["width"],
-    knobs=["lr"],
-    views=[pretraining.LOSS_VIEW, pretraining.ABILITY_VIEW, pretraining.SAMPLE_VIEW],
-)
+panel = story_panel(title="A GPT learns to write stories", settings=["width"], knobs=["lr"])
 panel
 
 # %%
@@ -109,10 +103,8 @@ MachineCard(pretraining.story_recipe(measured=False))
 # %%
 import math
 
-import torch
-
 losses = [pretraining.story_recipe(measured=False).start(seed).step() for seed in range(10)]
-words = pretraining.story_vocabulary_size()
+words = len(data.STORY_VOCAB)
 claim(f"an untrained GPT's loss is within 10 % of ln {words} = {math.log(words):.2f} nats (10 seeds)",
       all(abs(loss / math.log(words) - 1) < 0.1 for loss in losses))
 

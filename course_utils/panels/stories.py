@@ -1,16 +1,14 @@
-"""The panels of 01_pretraining and of 00_start_here."""
+"""The story GPT's panels: pretraining it, guessing beside it, and writing with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from course_utils import data, figures, pretraining, runtime
 from course_utils.live import Choice, CurvesView, Explorer, Line, LossView, Shown, Slider, TextView, TrainingPanel
-from course_utils.models import GPT
-
-Models = Mapping[str, Callable[[], GPT]]  # name -> gives the model, at the moment it is asked for
+from course_utils.panels.inside import Models
 
 LOSS = LossView(title="Loss on the training batch and on held-out stories", top=5.0,
                 curves={"loss": "training", "held-out": "held-out"})  # fmt: skip

@@ -1,0 +1,207 @@
+"""What training holds in memory, counted from a model's shape: no model has to be built to know that it will not fit.
+
+Activations are the tensors that the backward pass needs again. They are counted as this course's models keep them:
+norms and attention as one operation each (no attention matrix is kept), no dropout. For MLP and GPT the tests
+compare the count with what PyTorch really holds; for Llama it is a count of the same kind, not a measurement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from course_utils.models import GPT, MLP, GPTConfig, count_parameters
+
+INDEX_BYTES = 8  # of a token or a label
+STATISTIC_BYTES = 4  # attention keeps one float32 for each head and token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Llama:
+    """The shape of a Llama 2 (Touvron et al. 2023): rotary positions, RMSNorm, a gated MLP, no biases.
+
+    kv_heads: heads of keys and values, which groups of query heads share; hidden: the width within the MLP.
+    """
+
+    vocab_size: int = 32_000
+    context: int = 4096
+    width: int
+    heads: int
+    kv_heads: int
+    layers: int
+    hidden: int
+    tied: bool = False
+
+
+NAMED_MODELS = {
+    "gpt2": GPTConfig(vocab_size=50_257, context=1024, width=768, heads=12, layers=12),
+    "gpt2-medium": GPTConfig(vocab_size=50_257, context=1024, width=1024, heads=16, layers=24),
+    "gpt2-large": GPTConfig(vocab_size=50_257, context=1024, width=1280, heads=20, layers=36),
+    "gpt2-xl": GPTConfig(vocab_size=50_257, context=1024, width=1600, heads=25, layers=48),
+    "smollm2-135m": Llama(
+        vocab_size=49_152, context=8192, width=576, heads=9, kv_heads=3, layers=30, hidden=1536, tied=True
+    ),
+    "llama-2-7b": Llama(width=4096, heads=32, kv_heads=32, layers=32, hidden=11_008),
+    "llama-2-13b": Llama(width=5120, heads=40, kv_heads=40, layers=40, hidden=13_824),
+    "llama-2-70b": Llama(width=8192, heads=64, kv_heads=8, layers=80, hidden=28_672),
+}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bytes that each number takes in training. master: a second, exact copy of each weight for the optimizer."""
+
+    weight: int
+    gradient: int
+    moment: int
+    master: int
+    activation: int
+
+
+PRECISIONS = {
+    "float32": Precision(weight=4, gradient=4, moment=4, master=0, activation=4),
+    # mixed precision as in Rajbhandari et al. (2020): 16 bytes a parameter with Adam, as float32 has
+    "bfloat16": Precision(weight=2, gradient=2, moment=4, master=4, activation=2),
+}
+MOMENTS = {"sgd": 0, "adamw": 2}  # numbers that an optimizer remembers for each parameter
+SAVES_INPUT = ("gelu", "silu")  # activations whose backward pass needs what went in
+SAVES_OUTPUT = ("relu", "tanh", "sigmoid")  # and those that need what came out
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes held at the fullest moment of a training step, by use."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Numbers kept for the backward pass: by each layer, what it reads included; what it reads; after the last."""
+
+    layers: list[int]
+    inputs: list[int]
+    end: int
+    statistics: int = 0  # in each layer, float32 in every precision
+
+
+def training_memory(
+    model: MLP | GPT | GPTConfig | Llama | str,
+    *,
+    batch: int = 1,
+    tokens: int | None = None,
+    precision: str = "float32",
+    optimizer: str = "adamw",
+    checkpointing: bool = False,
+) -> TrainingMemory:
+    """What training a model holds, in bytes.
+
+    model: an MLP or a GPT (on "meta" will do), a `GPTConfig`, a `Llama`, or a name in `NAMED_MODELS`.
+    batch: rows in a step; tokens: in each row, the model's context by default.  precision: "float32" or "bfloat16"
+    (mixed: a float32 copy of the weights stays with the optimizer).  optimizer: "adamw" or "sgd".
+    checkpointing: keep only what each layer or block reads, and compute the rest again when it is its turn (Chen
+    et al. 2016).  ValueError for an unknown name, or more tokens than the context.
+    """
+    shape = _shape(model)
+    size = _choose(PRECISIONS, precision, "precision")
+    moments = _choose(MOMENTS, optimizer, "optimizer")
+    if batch < 1:
+        raise ValueError(f"batch {batch}: expected 1 or more")
+    if isinstance(shape, MLP):
+        if tokens is not None:
+            raise ValueError("tokens: an MLP reads none; its rows are given by batch")
+        kept, indices = _kept_by_mlp(shape, batch), batch
+    else:
+        rows = batch * _tokens(shape, tokens)
+        kept, indices = (_kept_by_gpt if isinstance(shape, GPTConfig) else _kept_by_llama)(shape, rows), 2 * rows
+    parameters = parameter_count(shape)
+    return TrainingMemory(
+        weights=parameters * size.weight,
+        gradients=parameters * size.gradient,
+        optimizer=parameters * (moments * size.moment + size.master),
+        activations=_fullest(kept, size.activation, checkpointing) + indices * INDEX_BYTES,
+    )
+
+
+def parameter_count(model: MLP | GPT | GPTConfig | Llama | str) -> int:
+    """Number of weights, from the shape alone."""
+    shape = _shape(model)
+    if isinstance(shape, MLP):
+        return count_parameters(shape)
+    width, ends = shape.width, shape.vocab_size * shape.width * (1 if shape.tied else 2)
+    if isinstance(shape, GPTConfig):
+        return ends + shape.context * width + shape.layers * (12 * width**2 + 13 * width) + 2 * width
+    attention = 2 * width**2 + 2 * width**2 * shape.kv_heads // shape.heads
+    return ends + shape.layers * (attention + 3 * width * shape.hidden + 2 * width) + width
+
+
+def _shape(model: MLP | GPT | GPTConfig | Llama | str) -> MLP | GPTConfig | Llama:
+    if isinstance(model, str):
+        return _choose(NAMED_MODELS, model, "model")
+    return model.config if isinstance(model, GPT) else model
+
+
+def _choose(table: dict, name: str, what: str):
+    if name not in table:
+        raise ValueError(f"{what} {name!r}: choose one of {', '.join(table)}")
+    return table[name]
+
+
+def _tokens(shape: GPTConfig | Llama, tokens: int | None) -> int:
+    tokens = shape.context if tokens is None else tokens
+    if not 1 <= tokens <= shape.context:
+        raise ValueError(f"tokens {tokens}: expected 1 to {shape.context}, the model's context")
+    return tokens
+
+
+def _fullest(kept: _Kept, size: int, checkpointing: bool) -> int:
+    """Bytes at the fullest moment: the end of the forward pass or, recomputing, the largest layer's turn."""
+    if not checkpointing:
+        return size * (sum(kept.layers) + kept.end) + STATISTIC_BYTES * kept.statistics * len(kept.layers)
+    turns = [
+        size * (layer - reads) + STATISTIC_BYTES * kept.statistics
+        for layer, reads in zip(kept.layers, kept.inputs, strict=True)
+    ]
+    return size * sum(kept.inputs) + max([size * kept.end, *turns])
+
+
+def _kept_by_mlp(model: MLP, rows: int) -> _Kept:
+    first, *hidden, classes = model.sizes
+    norm, layers, reads = not model.norms or hasattr(model.norms[0], "weight"), [], first
+    for width in hidden:
+        added = model.residual and reads == width
+        copies = norm + (model.activation in SAVES_INPUT) + (model.activation in SAVES_OUTPUT and added)
+        layers.append(rows * (reads + copies * width + 2 * norm))
+        reads = width
+    return _Kept(layers, [rows * width for width in [first, *hidden][:-1]], rows * (reads + classes))
+
+
+def _kept_by_gpt(config: GPTConfig, rows: int) -> _Kept:
+    width = config.width
+    # read, norm, q, k, v, mixed values, stream, norm; the MLP before and after its activation; two norms' statistics
+    block = rows * (8 * width + 2 * 4 * width + 4)
+    return _Kept(
+        layers=[block] * config.layers,
+        inputs=[rows * width] * config.layers,
+        end=rows * (2 * width + 2 + config.vocab_size),
+        statistics=rows * config.heads,
+    )
+
+
+def _kept_by_llama(shape: Llama, rows: int) -> _Kept:
+    width = shape.width
+    # as a GPT's block, with fewer keys and values; the MLP's two inner tensors, the activated one, their product
+    keys = 2 * width * shape.kv_heads // shape.heads
+    block = rows * (6 * width + keys + 4 * shape.hidden + 2)
+    return _Kept(
+        layers=[block] * shape.layers,
+        inputs=[rows * width] * shape.layers,
+        end=rows * (2 * width + 1 + shape.vocab_size),
+        statistics=rows * shape.heads,
+    )

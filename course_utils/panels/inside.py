@@ -1,0 +1,82 @@
+"""Panels that look into a model: attention and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from course_utils import data, figures
+from course_utils.data.grammar import CAUSES, NAMES, WORDS
+from course_utils.live import Choice, Explorer, Shown, Slider
+from course_utils.models import GPT
+
+Models = Mapping[str, Callable[[], GPT]]  # name -> gives the model, at the moment it is asked for
+KINDS = {"she": NAMES["she"], "he": NAMES["he"], "feeling": tuple(CAUSES)} | {
+    kind: WORDS[kind] for kind in ("colour", "object", "place")
+}
+
+
+def attention_panel(models: Models) -> Explorer:
+    """Where each token of a story looks, for one head."""
+    tokenizer = data.StoryTokenizer()
+    most = 8  # layers or heads that a control offers
+
+    def draw(*, model, story, layer, head):
+        gpt = models[model]()
+        if layer > gpt.config.layers or head > gpt.config.heads:
+            shape = f"{gpt.config.layers} layers of {gpt.config.heads} heads"
+            raise ValueError(f"this model has {shape}: choose among them")
+        (text,) = data.stories(1, seed=story)
+        tokens = torch.tensor([[tokenizer.begin, *tokenizer.encode(text)]])[:, : gpt.config.context]
+        weights = gpt.attention_maps(tokens)[layer - 1, 0, head - 1]  # (tokens, tokens)
+        words = [tokenizer.vocab[token] for token in tokens[0]]
+        spec = figures.heatmap(weights.numpy(), title=f"Attention of layer {layer}, head {head}", x=words, y=words,
+                               x_title="token looked at", y_title="token that looks", z_range=(0, 1))  # fmt: skip
+        spec["layout"]["height"] = 620
+        return Shown(figures=[spec], texts=[("The story", text)], summary=_strongest(weights, words))
+
+    return Explorer(draw, title="Where a head looks", controls={
+        "model": (Choice(label="model", options=tuple(models), help="Which model to look into."), next(iter(models))),
+        "story": (Slider(label="story", low=0, high=99, step=1, whole=True, help="Which story it reads."), 4),
+        "layer": (Slider(label="layer", low=1, high=most, step=1, whole=True, help="From the input up."), 2),
+        "head": (Slider(label="head", low=1, high=most, step=1, whole=True, help="Which head of this layer."), 1),
+    })  # fmt: skip
+
+
+def _strongest(weights: torch.Tensor, words: list[str]) -> str:
+    """The three strongest looks at an earlier token that is not the first one, in words."""
+    far = weights.tril(-2).clone()
+    far[:, 0] = 0  # the begin token is where a head looks that has nothing to look for
+    places = far.flatten().topk(3).indices.tolist()
+    looks = [(place // len(words), place % len(words)) for place in places]
+    return "Strongest: " + ", ".join(f"“{words[i]}” at “{words[j]}” ({weights[i, j]:.2f})" for i, j in looks) + "."
+
+
+def embedding_panel(models: Models) -> Explorer:
+    """The embeddings of words by kind, in the two directions in which they differ most."""
+    ids = {word: place for place, word in enumerate(data.STORY_VOCAB)}
+
+    def draw(*, model, kinds):
+        chosen = KINDS if kinds == "all" else {kind: KINDS[kind] for kind in kinds.split(" and ")}
+        words = [word for group in chosen.values() for word in group]
+        groups = [kind for kind, group in chosen.items() for _ in group]
+        table = models[model]().embed.weight.detach()[[ids[word] for word in words]].cpu()
+        plane, share = principal_plane(table)
+        spec = figures.points(plane[:, 0].numpy(), plane[:, 1].numpy(), words, groups=groups, title="Token embeddings",
+                              x_title="first principal component", y_title="second principal component")  # fmt: skip
+        spec["layout"]["height"] = 520
+        return Shown(figures=[spec], summary=f"This plane holds {share:.0%} of how these embeddings differ.")
+
+    options = ("all", "she and he", "colour and object", "object and place", "feeling and colour")
+    return Explorer(draw, title="Words as points", controls={
+        "model": (Choice(label="model", options=tuple(models), help="Whose embeddings."), next(iter(models))),
+        "kinds": (Choice(label="words", options=options, help="Which kinds of words."), "all"),
+    })  # fmt: skip
+
+
+def principal_plane(table: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Rows (words, width) in their two principal directions, (words, 2), and the share of the variance there."""
+    centred = table - table.mean(0)
+    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
+    return u[:, :2] * s[:2], float((s[:2] ** 2).sum() / (s**2).sum())

@@ -1,0 +1,41 @@
+"""Make the checkpoints that the course ships: `python -m tools.make_checkpoints`, about half a minute."""
+
+from __future__ import annotations
+
+from course_utils import checkpoint, data, pretraining, training
+
+SEED = 0
+CARD_STORIES = 2000  # held-out stories that the card's loss is measured on
+
+
+def story_gpt():
+    """The story GPT of notebook 01, after the steps that its first panel makes."""
+    run = training.finish(pretraining.story_recipe(measured=False).start(SEED))
+    loss, floor = pretraining.held_out_loss(run.model, stories=CARD_STORIES), data.stories_entropy()
+    card = {
+        "what": "a GPT pretrained on the course's story language",
+        "data": "20,000 stories, `course_utils.data.stories(20_000, seed=0)`",
+        "training": f"{run.step_count} steps of 16 stories, AdamW, learning rate {run.start_knobs['lr']:g}, "
+        "cosine after 50 steps of warmup",
+        "seed": SEED,
+        "held-out loss": f"{loss:.4f} nats per token, on {CARD_STORIES:,} stories",
+        "floor": f"{floor:.4f} nats per token, the entropy of the language",
+        "use": "notebooks of this course; it knows nothing but the story language",
+        "made by": "`python -m tools.make_checkpoints`",
+    }
+    return run.model, card
+
+
+CHECKPOINTS = {"story_gpt": story_gpt}
+
+
+def main() -> None:
+    for name, make in CHECKPOINTS.items():
+        print(f"{name}: training ...", flush=True)
+        model, card = make()
+        path = checkpoint.save(model, checkpoint.SHIPPED / name, card=card)
+        print(f"{name}: written to {path.relative_to(checkpoint.SHIPPED.parent.parent)}, {card['held-out loss']}")
+
+
+if __name__ == "__main__":
+    main()
