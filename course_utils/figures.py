@@ -51,6 +51,7 @@ def lines(
     for one in series:
         data += _line(one)
     layout = _layout(title, x_title, y_title)
+    layout["margin"]["b"] = 92  # room for a legend of two lines
     layout["xaxis"] |= {"type": "log" if x_log else "linear"}
     layout["yaxis"] |= {"type": "log" if y_log else "linear"}
     if y_range is not None:
@@ -157,7 +158,9 @@ def points(
             "textposition": "top center", "textfont": {"size": 11},
             "marker": {"size": 9, "color": PALETTE[style % len(PALETTE)], "symbol": style},
         })  # fmt: skip
-    return {"data": data, "layout": _layout(title, x_title, y_title)}
+    layout = _layout(title, x_title, y_title)
+    layout["margin"]["b"] = 92  # room for a legend of two lines
+    return {"data": data, "layout": layout}
 
 
 def _layout(title: str, x_title: str, y_title: str) -> dict:
@@ -167,7 +170,7 @@ def _layout(title: str, x_title: str, y_title: str) -> dict:
         "xaxis": axis | {"title": {"text": x_title}},
         "yaxis": axis | {"title": {"text": y_title}},
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#333333"},
-        "margin": {"l": 56, "r": 16, "t": 40, "b": 92},
+        "margin": {"l": 56, "r": 16, "t": 40, "b": 56},
         "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",

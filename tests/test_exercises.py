@@ -32,8 +32,8 @@ def bigram_by_loop(counts):
 def bigram_by_numpy(counts):
     table = np.asarray(counts, dtype=float)
     rows = table.sum(1)
-    entropies = [-(row[row > 0] / n * np.log(row[row > 0] / n)).sum() if n else 0.0 for row, n in zip(table, rows, strict=True)]
-    return np.dot(rows / table.sum(), entropies)
+    shares = [row[row > 0] / row.sum() for row in table]
+    return np.dot(rows / table.sum(), [-(share * np.log(share)).sum() for share in shares])
 
 
 def gumbel(logits, temperature, generator):
@@ -62,7 +62,7 @@ RIGHT = {
         gumbel,
         inverse_cdf,
     ],
-    "bigram-rung": [
+    "bigram-level": [
         lambda c: -torch.xlogy(c, c / c.sum(1, keepdim=True)).sum() / c.sum(),
         bigram_by_loop,
         bigram_by_numpy,
@@ -94,14 +94,14 @@ WRONG = {
         (lambda logits, t, g: torch.multinomial((logits / t).softmax(-1), 1).item(), "generator=generator"),
         (lambda logits, t, g: (logits / t).softmax(-1), "one token number"),
     ],
-    "bigram-rung": [
+    "bigram-level": [
         (lambda c: -(c / c.sum(1, keepdim=True)).log().mul(c).sum() / c.sum(), "nan"),
         (lambda c: -torch.xlogy(c, c / c.sum(0)).sum() / c.sum(), "normalized the columns"),
         (lambda c: -torch.xlogy(c / c.sum(1, keepdim=True), c / c.sum(1, keepdim=True)).sum() / 3, "weigh each pair"),
-        (lambda c: -torch.xlogy(c.sum(0), c.sum(0) / c.sum()).sum() / c.sum(), "unigram rung"),
+        (lambda c: -torch.xlogy(c.sum(0), c.sum(0) / c.sum()).sum() / c.sum(), "unigram level"),
     ],
     "cosine-warmup": [
-        (lambda s, n, w: s / w if s < w else 0.5 * (1 + math.cos(math.pi * (s - w) / (n - w))), "step 0 gets 1 / warmup"),
+        (lambda s, n, w: s / w if s < w else warm(s, n, w, lambda p: math.cos(math.pi * p / 2) ** 2), "step 0 gets 1"),
         (lambda s, n, w: 0.5 * (1 + math.cos(math.pi * s / n)), "forgot the warmup"),
         (lambda s, n, w: warm(s, n, w, lambda p: 1 - p), "straight line"),
         (lambda s, n, w: warm(s, n, w, lambda p: math.cos(math.pi * p)), "shift and halve"),

@@ -21,7 +21,8 @@ def from_gpt2(theirs, config):
     state = {}
     for name, value in theirs.state_dict().items():
         name = name.removeprefix("transformer.")
-        name = name.replace("wte", "embed").replace("wpe", "position").replace("ln_f", "norm").replace("h.", "blocks.", 1)
+        name = name.replace("wte", "embed").replace("wpe", "position").replace("ln_f", "norm")
+        name = name.replace("h.", "blocks.", 1)
         name = name if "lm_head" not in name else "head.weight"
         for old, new in names.items():
             if f".{old}." in name:

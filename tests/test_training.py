@@ -212,7 +212,8 @@ def test_measures_leave_no_trace_in_training():
         assert not model.training and not torch.is_grad_enabled()
         return {"dice": torch.rand(1, generator=generator).item()}
 
-    measured = training.finish(mlp_experiment(measures={"m": noisy, "text": lambda m, g: "a < b"}, measure_every=7).start(0))
+    measures = {"m": noisy, "text": lambda m, g: "a < b"}
+    measured = training.finish(mlp_experiment(measures=measures, measure_every=7).start(0))
     assert same(plain, measured)
     steps = measured.history["dice"].steps
     assert steps.tolist() == [0, 7, 14, 21, 28, 35, 42, 49, 56, 60]

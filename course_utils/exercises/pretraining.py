@@ -72,7 +72,7 @@ def _(answer):
         yield hint
 
 
-@exercise("bigram-rung", "the bigram rung")
+@exercise("bigram-level", "the bigram level")
 def _(answer):
     """answer(counts (vocabulary, vocabulary)) -> mean loss in nats of predicting each token from the one before."""
     counts = torch.tensor([[0.0, 6.0, 2.0], [1.0, 0.0, 3.0], [4.0, 4.0, 0.0]])
@@ -87,15 +87,15 @@ def _(answer):
             -torch.xlogy(counts, counts / counts.sum(0)).sum() / total,
         "forgot the minus sign": -wanted,
         "took the logarithm to base 2: nats use the natural one": wanted / math.log(2),
-        "computed the unigram rung: use the token before, too":
+        "computed the unigram level: use the token before, too":
             -torch.xlogy(counts.sum(0), counts.sum(0) / total).sum() / total,
     }  # fmt: skip
     found = answer(counts.clone())
     yield law(not _is_nan(found),
               "your result is nan: a pair that never occurs counts 0, and 0 · ln 0 is 0 here (`torch.xlogy`)")
-    yield compare(found, wanted, mistakes=mistakes, what="the rung")
-    yield compare(answer(10 * counts), wanted, what="the rung of ten times the same counts")
-    yield compare(answer(torch.eye(3)), 0.0, what="the rung where each token tells the next one")
+    yield compare(found, wanted, mistakes=mistakes, what="the level")
+    yield compare(answer(10 * counts), wanted, what="the level of ten times the same counts")
+    yield compare(answer(torch.eye(3)), 0.0, what="the level where each token tells the next one")
 
 
 @exercise("cosine-warmup", "a cosine schedule with warmup")

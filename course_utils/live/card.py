@@ -41,9 +41,10 @@ class Card:
             return line
         return w.VBox([w.HTML(f'<div class="cu-help">{html.escape(help)}</div>'), line])
 
-    def glossary(self, entries: Sequence[tuple[str, str]]) -> w.Widget:
-        """What each control does, folded: (label, sentence) pairs."""
-        rows = "".join(f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>" for label, text in entries)
+    def glossary(self, controls: Sequence[w.Widget]) -> w.Widget:
+        """What each control does, folded."""
+        entries = [(html.escape(one.description), html.escape(one.help)) for one in controls]
+        rows = "".join(f"<dt>{label}</dt><dd>{text}</dd>" for label, text in entries)
         return w.HTML(f'<details class="cu-help"><summary>What the controls do</summary><dl>{rows}</dl></details>')
 
     def guard(self, act: Callable) -> Callable:

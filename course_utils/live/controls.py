@@ -51,7 +51,7 @@ class Dial(w.HBox):
         self.control = control
         self.slider = control.slider(value)
         self.box = (w.IntText if control.whole else w.FloatText)(value=value, layout=w.Layout(width="76px"))
-        self.description, self.tooltip = control.label, control.help
+        self.description, self.help = control.label, control.help  # a box has no tooltip
         super().__init__([self.slider, self.box])
         self.add_class("cu-dial")
         self.value = value
@@ -88,7 +88,7 @@ class Choice:
         if value not in self.options:
             raise ValueError(f"{self.label} {value!r}: expected one of {', '.join(map(str, self.options))}")
         made = w.Dropdown(options=list(self.options), value=value, description=self.label, style=LABELS)
-        made.tooltip, made.layout = self.help, w.Layout(width="auto", min_width="120px")
+        made.tooltip, made.help, made.layout = self.help, self.help, w.Layout(width="auto", min_width="120px")
         return made
 
 
@@ -101,7 +101,7 @@ class Line:
 
     def widget(self, value: str) -> w.Widget:
         made = w.Text(value=value, description=self.label, style=LABELS, continuous_update=False)
-        made.tooltip, made.layout = self.help, w.Layout(width="420px", max_width="100%")
+        made.tooltip, made.help, made.layout = self.help, self.help, w.Layout(width="420px", max_width="100%")
         return made
 
 
@@ -158,6 +158,7 @@ def control(name: str, own: Mapping[str, Control]) -> Control:
 def button(label: str, icon: str, tooltip: str, act: Callable[[], None]) -> w.Button:
     """A button with words on it, which calls ``act()``."""
     made = w.Button(description=label, icon=icon, tooltip=tooltip, layout=w.Layout(width="auto", min_width="84px"))
+    made.help = tooltip
     made.on_click(lambda _: act())
     return made
 

@@ -50,7 +50,7 @@ class Explorer(Card):
                 widget.observe(self.guard(lambda _: self.redraw()), "value")
         self.figure = LiveFigure()
         row = [*self.controls.values(), *self.buttons.values()]
-        self.fill(self.row(row), self.glossary([(one.description, one.tooltip) for one in row]), self.figure)
+        self.fill(self.row(row), self.glossary(row), self.figure)
         self.redraw()
 
     def redraw(self) -> None:

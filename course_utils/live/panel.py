@@ -106,7 +106,7 @@ class TrainingPanel(Card):
             self.row(actions),
             self.row(list(self.knobs.values()), "Knobs act at once, also while it trains."),
             self.row(dials, "Settings begin a new run."),
-            self.glossary([(widget.description, widget.tooltip) for widget in self._controls() + actions]),
+            self.glossary(self._controls() + actions),
             self.figure,
         )
 

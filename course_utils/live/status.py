@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from course_utils import runtime
+from course_utils import evidence, runtime
 from course_utils.live.session import Session
 from course_utils.live.views import Trace
 from course_utils.training import Cost
@@ -80,15 +79,14 @@ def verdict(traces: Sequence[Trace]) -> str:
         return ""
     late = []
     for trace in (this, pins[-1]):
-        if any("loss" not in history.curves for history in trace.histories):
+        if any("loss" not in history.curves or history.status == "diverged" for history in trace.histories):
             return ""
         late.append([history.loss[-LATE_STEPS:].mean() for history in trace.histories])
     if this.histories[0]["loss"].steps[-1] != pins[-1].histories[0]["loss"].steps[-1]:
         return ""
-    gap = np.subtract(*late)  # (seeds,)
-    error = gap.std(ddof=1) / len(gap) ** 0.5
-    side = "lower" if gap.mean() < 0 else "higher"
-    size = f"Loss {abs(gap.mean()):.3f} {side} than {pins[-1].name.split(':')[0]} (standard error {error:.3f})"
-    if abs(gap.mean()) > 2 * error:
-        return f"{size}: more than the noise between seeds."
-    return f"{size}: within the noise between seeds."
+    gap = evidence.paired(*late)
+    side = "lower" if gap.mean < 0 else "higher"
+    pin = pins[-1].name.split(":")[0]
+    size = f"Loss {abs(gap.mean):.3f} {side} than {pin} (standard error {gap.standard_error:.3f})"
+    noise = "within" if evidence.within_noise(*late) else "more than"
+    return f"{size}: {noise} the noise between seeds."

@@ -42,7 +42,6 @@ def text_recipe(
         schedule=cosine(steps, warmup=min(50, steps - 1)),
         steps=steps,
         measures={"held-out": held_out, "sample": sample_text},
-        measure_every=100,
         levels={"ln V": math.log(len(tokenizer)), "unigram": unigram_entropy(torch.tensor(tokenizer.encode(text)))},
     )
 

@@ -134,7 +134,7 @@ def bigram_level(counts):
     ...
 
 
-check("bigram-rung", bigram_level)
+check("bigram-level", bigram_level)
 
 # %% jupyter={"source_hidden": true} tags=["solution"]
 def bigram_level_solution(counts):
@@ -142,7 +142,7 @@ def bigram_level_solution(counts):
     return -torch.xlogy(counts, chances).sum() / counts.sum()  # xlogy(0, 0) is 0: what never came costs nothing
 
 
-check("bigram-rung", bigram_level_solution, solution=True)
+check("bigram-level", bigram_level_solution, solution=True)
 
 # %%
 counts = pretraining.bigram_counts(pretraining.story_pool(20_000))
@@ -197,12 +197,13 @@ recall(
 
 # %% [markdown]
 # Read the loss curve with the ladder. The first 50 steps take it below the unigram level and to the bigram level. What
-# comes after is learned from far back, and it shows in the accuracy curves one after the other. The last tenth of a nat
-# takes most of the time, and holds the facts: a loss that looks flat can hide that the model still learns what
+# comes after is learned from far back, and it shows in the accuracy curves one after the other. The last tenth of a
+# nat takes most of the time, and holds the facts: a loss that looks flat can hide that the model still learns what
 # matters most.
 
 # %%
-early = [training.finish(pretraining.story_recipe(steps=100, horizon=1000).start(seed)).history for seed in range(3)]
+begin = pretraining.story_recipe(steps=100, horizon=1000)
+early = [training.finish(begin.start(seed)).history for seed in range(3)]
 at_end = {name: [run[name].last for run in early] for name in ("syntax", "thing", "place")}
 claim("after 100 steps, syntax is right in over 90 % of the places (3 seeds)", min(at_end["syntax"]) > 0.9)
 claim("and the coloured thing and the place in under 30 % (3 seeds)", max(at_end["thing"] + at_end["place"]) < 0.3)
@@ -232,7 +233,10 @@ predict(
 )
 
 # %%
-prompt_panel({"after 1,000 steps": lambda: checkpoint.load("story_gpt"), "your model of section 2": lambda: panel.model})
+prompt_panel({
+    "after 1,000 steps": lambda: checkpoint.load("story_gpt"),
+    "your model of section 2": lambda: panel.model,
+})
 
 # %% [markdown]
 # A word that the language does not have gives an error that names its nearest words: try *dragon*. Then try each end of
@@ -290,8 +294,8 @@ recall(
 # %% [markdown]
 # ### Save it, load it
 #
-# A checkpoint holds the weights as `safetensors`, a format that can only contain numbers: nothing in it is executed when
-# it is loaded, unlike a pickle file. Beside it stands a **model card** that says where the weights come from.
+# A checkpoint holds the weights as `safetensors`, a format that can only contain numbers: nothing in it is executed
+# when it is loaded, unlike a pickle file. Beside it stands a **model card** that says where the weights come from.
 
 # %%
 folder = Path(tempfile.mkdtemp())
