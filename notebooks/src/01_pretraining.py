@@ -185,7 +185,7 @@ panel
 # 1. **Context 8.** The model sees only 8 tokens of a story. Which curves suffer, and which do not?
 # 2. **Width 16, then 128.** Watch the loss and the steps per second.
 # 3. **One layer.** Look at the coloured thing and the place.
-# 4. **Three runs** side by side. How far apart are their curves? A smaller difference between two settings says nothing.
+# 4. **Three runs** side by side. How far apart are their curves? A smaller gap between two settings says nothing.
 
 # %%
 recall(

@@ -1,0 +1,163 @@
+"""The rules of the house, read from the source: who imports whom, how long a module is, what it may call."""
+
+import ast
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "course_utils"
+FILES = sorted(PACKAGE.rglob("*.py"))
+ROWS = (  # a module imports only from rows above its own
+    ("runtime", "evidence", "data", "models"),
+    ("initialization", "training", "sweeps", "checkpoint"),
+    ("pretraining", "finetuning", "distillation"),
+    ("figures",),
+    ("live",),
+    ("lesson", "panels"),
+    ("exercises",),
+)
+ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
+LINES = 350
+SLOWER = 1.15  # how much longer importing the course may take than importing torch
+ON_DEMAND = {"plotly", "scipy", "sklearn", "transformers", "matplotlib", "kaleido", "PIL"}
+WIDGETS = {"IPython", "ipywidgets", "anywidget"}
+DISTRIBUTION = {"IPython": "ipython", "sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
+PICKLED = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "shelve"}
+
+
+def name_of(path):
+    """The module of the house that a file belongs to: itself, or the package it lies in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def label(path):
+    return str(path.relative_to(ROOT))
+
+
+def imported(path):
+    """Every dotted name that a file imports, at its top or within a function, as (line, name)."""
+    home = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = home[:len(home) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def called(path):
+    """Every call in a file, as (line, what is called)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func)
+
+
+def test_every_module_has_its_row():
+    modules = {name_of(path) for path in FILES} - {"__init__"}
+    assert modules <= ROW.keys(), "give the new module its row in ROWS"
+
+
+@pytest.mark.parametrize("path", FILES, ids=label)
+def test_a_module_imports_only_from_rows_above_its_own(path):
+    own = name_of(path)
+    if own == "__init__":  # the package's front door opens on all of them
+        return
+    for line, name in imported(path):
+        package, _, rest = name.partition(".")
+        module = rest.partition(".")[0]
+        if package == "course_utils" and module != own:
+            assert ROW[module] < ROW[own], f"{label(path)}:{line} imports {module}, which is not above {own}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=label)
+def test_a_module_is_short_enough_to_be_read(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= LINES, f"{lines} lines, at most {LINES}: split it by what changes together"
+
+
+@pytest.mark.parametrize("path", FILES, ids=label)
+def test_a_checkpoint_is_never_pickled(path):
+    for line, name in imported(path):
+        assert name.partition(".")[0] not in PICKLED, f"line {line}: use safetensors"
+    for line, name in called(path):
+        assert name not in {"torch.load", "torch.save"}, f"line {line}: use safetensors"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if name_of(path) != "lesson"], ids=label)
+def test_only_lessons_print(path):
+    assert [line for line, name in called(path) if name == "print"] == []
+
+
+def declared(*extras):
+    """The packages that pyproject.toml names, for the course and for some extras."""
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = about["dependencies"] + sum((about["optional-dependencies"][extra] for extra in extras), [])
+    return {Requirement(line).name for line in lines}
+
+
+@pytest.mark.parametrize(("folder", "extras"), [
+    ("course_utils", ["build"]),  # a panel's picture is drawn where notebooks are built
+    ("notebooks/src", []),
+    ("tools", ["build", "test"]),
+    ("tests", ["build", "test"]),
+    ("benchmarks", ["build", "test", "bench"]),
+])
+def test_every_imported_package_is_declared(folder, extras):
+    ours = {"course_utils", "tools", "tests", "benchmarks"} | sys.stdlib_module_names
+    undeclared = []
+    for path in (ROOT / folder).rglob("*.py"):
+        siblings = {sibling.stem for sibling in path.parent.glob("*.py")}
+        tops = {(line, name.partition(".")[0]) for line, name in imported(path)}
+        undeclared += [f"{label(path)}:{line}: {top}" for line, top in sorted(tops) if top not in ours | siblings
+                       and DISTRIBUTION.get(top, top).replace("_", "-") not in declared(*extras)]
+    assert undeclared == []
+
+
+# --- what importing the course costs --------------------------------------------------------------------------------
+
+
+def fresh(code):
+    """What a fresh Python prints."""
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def headless():
+    """The modules that need no notebook: all that stand above the widgets and are there."""
+    below = ROW["live"]
+    return sorted(f"course_utils.{name}" for name in {name_of(path) for path in FILES} & ROW.keys()
+                  if ROW[name] < below)
+
+
+def everything():
+    return sorted("course_utils." + name_of(path) for path in FILES if name_of(path) != "__init__")
+
+
+@pytest.mark.parametrize(("modules", "unwanted"), [(headless, ON_DEMAND | WIDGETS), (everything, ON_DEMAND)])
+def test_importing_the_course_imports_nothing_heavy(modules, unwanted):
+    loaded = fresh(f"import sys, {', '.join(modules())}; print(*sys.modules)").split()
+    assert "torch" in loaded
+    assert unwanted & set(loaded) == set()
+
+
+def seconds_to_import(modules):
+    start = time.perf_counter()
+    fresh(f"import {modules}")
+    return time.perf_counter() - start
+
+
+def test_importing_the_headless_course_takes_hardly_longer_than_importing_torch():
+    # Each is measured in turn, and its fastest counts: other work on the machine can only make an import slower.
+    torch = course = float("inf")
+    for _ in range(5):
+        torch = min(torch, seconds_to_import("torch"))
+        course = min(course, seconds_to_import(", ".join(headless())))
+    ratio = course / torch
+    print(f"importing all headless modules takes {ratio:.3f} times as long as import torch ({torch:.2f} s)")
+    assert ratio <= SLOWER
