@@ -1,0 +1,212 @@
+"""Experiments that take minutes: their points, the code of one point, and the stored results.
+
+    python -m course_utils.pretraining.studies              every study, about half an hour on one core
+    python -m course_utils.pretraining.studies schedule     one of them; what is stored already is not run again
+
+A claim over many seeds needs more time than a notebook may take, so its runs are stored in ``results/`` and come
+with this command. `run_point` runs any one of them again, with the same code.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from course_utils import data, runtime, training
+from course_utils.models import count_parameters
+from course_utils.pretraining import copying, head_start
+from course_utils.pretraining.sampling import sample
+from course_utils.pretraining.stories import held_out_loss, story_pool, story_recipe
+
+RESULTS = Path(__file__).parent / "results"
+Row = dict[str, float | int | str]
+
+
+# --- learning rate and schedule (section 3) -----------------------------------------------------------------------
+
+
+def schedule_points() -> Iterator[Row]:
+    """Learning rates, horizons of the cosine, and warmup, over ten seeds."""
+    base = {"lr": 5e-3, "warmup": 50, "horizon": 400}
+    changes = [{"lr": lr} for lr in (3e-4, 2e-3, 5e-3, 2e-2, 1e-1)]
+    changes += [{"horizon": 800}, {"horizon": 1600}, {"warmup": 0}, {"lr": 2e-2, "warmup": 0}]
+    for seed, change in itertools.product(range(10), changes):
+        yield base | change | {"seed": seed}
+
+
+def schedule_point(*, lr: float, warmup: int, horizon: int, seed: int, steps: int = 400) -> Row:
+    """Held-out loss after ``steps`` steps. horizon: the step at which the cosine would reach 0."""
+    experiment = story_recipe(steps=steps, warmup=warmup, horizon=horizon, measured=False)
+    run = experiment.start(seed)
+    run.set("lr", lr)
+    training.finish(run)
+    return {"loss": held_out_loss(run.model), "status": run.status}
+
+
+# --- repeated data (section 4) --------------------------------------------------------------------------------------
+
+
+def repeats_points() -> Iterator[Row]:
+    """From 75 to 19,200 different stories, each number read for 1,200 steps of 16."""
+    for seed, stories in itertools.product(range(5), (75, 300, 1200, 4800, 19_200)):
+        yield {"stories": stories, "seed": seed}
+
+
+def repeats_point(*, stories: int, seed: int, steps: int = 1200) -> Row:
+    """Loss on what was learned and on held-out stories, and the longest span copied from what was learned.
+
+    copied: mean over 50 sampled stories of the longest run of tokens that stands in the training stories; control:
+    the same for 50 true stories, because a small language repeats itself.
+    """
+    run = training.finish(story_recipe(stories=stories, steps=steps, measured=False).start(seed))
+    rows, targets = (part[:300] for part in story_pool(stories))
+    with torch.no_grad():
+        learned = run.model(rows, targets)[1].item()
+    tokenizer = data.StoryTokenizer()
+    start = torch.full((50, 1), tokenizer.begin)
+    made = sample(run.model, start, steps=63, generator=runtime.generator(seed), stop=tokenizer.end)
+    pool = story_pool(stories)[0]
+    true = story_pool(50, 77)[0]
+    return {
+        "learned": learned,
+        "loss": held_out_loss(run.model),
+        "copied": _copied(made, pool),
+        "control": _copied(true, pool),
+    }
+
+
+def _copied(rows: torch.Tensor, pool: torch.Tensor) -> float:
+    """Mean over rows of the longest span of tokens, padding left out, that stands in a row of the pool."""
+    tokenizer = data.StoryTokenizer()
+    special = {tokenizer.pad, tokenizer.begin, tokenizer.end}
+
+    def plain(row: torch.Tensor) -> list[int]:
+        return [token for token in row.tolist() if token not in special]
+
+    known = [" " + " ".join(map(str, plain(row))) + " " for row in pool]
+    text = "|".join(known)
+    spans = [_longest(plain(row), text) for row in rows]
+    return sum(spans) / len(spans)
+
+
+def _longest(tokens: list[int], text: str) -> int:
+    best = 0
+    for start in range(len(tokens)):
+        while start + best < len(tokens) and " " + " ".join(map(str, tokens[start : start + best + 1])) + " " in text:
+            best += 1
+    return best
+
+
+# --- scaling (section 5) ------------------------------------------------------------------------------------------
+
+
+def scaling_points() -> Iterator[Row]:
+    """Four widths and four amounts of data for the fit, and one larger and longer run that it must predict."""
+    for seed, width, steps in itertools.product(range(3), (8, 16, 32, 64), (200, 400, 800, 1600)):
+        yield {"width": width, "steps": steps, "seed": seed}
+    for seed in range(3):
+        yield {"width": 96, "steps": 2400, "seed": seed}
+
+
+def scaling_point(*, width: int, steps: int, seed: int) -> Row:
+    """Held-out loss of a model that reads each of 16 * steps stories once."""
+    rows, targets = story_pool(16 * steps, seed=seed)
+    batches = list(zip(rows.split(16), targets.split(16), strict=True))
+    recipe = story_recipe(width=width, steps=steps, measured=False)
+    history_free = {name: getattr(recipe, name) for name in ("model", "knobs", "schedule", "steps")}
+    run = training.finish(training.Experiment(batches=batches, **history_free).start(seed))
+    return {
+        "parameters": count_parameters(run.model),
+        "tokens": int((targets >= 0).sum()),
+        "loss": held_out_loss(run.model, stories=1000),
+    }
+
+
+# --- the table, and the command ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Study:
+    """points: the settings and seeds that are stored.  point: runs one of them."""
+
+    points: Callable[[], Iterator[Row]]
+    point: Callable[..., Row]
+
+
+STUDIES = {
+    "schedule": Study(schedule_points, schedule_point),
+    "repeats": Study(repeats_points, repeats_point),
+    "scaling": Study(scaling_points, scaling_point),
+    "copying": Study(copying.points, copying.point),
+    "head_start": Study(head_start.points, head_start.point),
+}
+
+
+def command(name: str) -> str:
+    """The command that makes a study's results."""
+    return f"python -m course_utils.pretraining.studies {name}"
+
+
+def _study(name: str) -> Study:
+    if name not in STUDIES:
+        raise ValueError(f"no study {name!r}: choose one of {', '.join(STUDIES)}")
+    return STUDIES[name]
+
+
+def run_point(name: str, **settings) -> Row:
+    """Run one point of a study now, with the code that made the stored ones."""
+    return _study(name).point(**settings)
+
+
+def stored(name: str, **settings) -> list[Row]:
+    """The stored rows of a study, in the order of their points; settings: only those rows that have these values.
+
+    ValueError, with the command that makes them, if the file is missing or damaged.
+    """
+    _study(name)
+    path = RESULTS / f"{name}.json"
+    try:
+        rows = json.loads(path.read_text())["rows"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{path.name} is missing or damaged: make it with `{command(name)}`") from None
+    return [row for row in rows if all(row.get(key) == value for key, value in settings.items())]
+
+
+def column(name: str, measured: str, **settings) -> list[float]:
+    """One measured number of the rows that have these settings, by seed."""
+    rows = sorted(stored(name, **settings), key=lambda row: row["seed"])
+    if not rows:
+        raise ValueError(f"no stored run of {name} has {settings}")
+    return [row[measured] for row in rows]
+
+
+def make(name: str) -> None:
+    """Run what is not stored yet, and store each result at once."""
+    study, path = _study(name), RESULTS / f"{name}.json"
+    rows = stored(name) if path.exists() else []
+    missing = [point for point in study.points() if not any(point.items() <= row.items() for row in rows)]
+    start = time.perf_counter()
+    for done, point in enumerate(missing, 1):
+        rows.append(point | {key: _short(value) for key, value in study.point(**point).items()})
+        lines = ",\n".join(json.dumps(row) for row in rows)
+        RESULTS.mkdir(exist_ok=True)
+        about = f'"command": "{command(name)}", "torch": "{torch.__version__.split("+")[0]}"'
+        path.write_text(f'{{{about}, "rows": [\n{lines}\n]}}\n')
+        left = (time.perf_counter() - start) / done * (len(missing) - done)
+        print(f"{name}: {done} of {len(missing)}, {runtime.readable_seconds(left)} left: {rows[-1]}", flush=True)
+
+
+def _short(value):
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or STUDIES:
+        make(chosen)
