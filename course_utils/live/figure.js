@@ -102,7 +102,7 @@ class View {
       this.status.textContent = `The figure cannot be drawn: ${error.message}. Reload the page.`;
       return;
     }
-    this.model.send({ type: "ready", view: this.id });
+    this.tell({ type: "ready" });
   }
 
   close() {
@@ -110,7 +110,15 @@ class View {
     for (const observer of [this.resize, this.seen, this.theme]) observer.disconnect();
     for (const node of this.plots.children) this.Plotly?.purge(node);
     this.closed = true;
-    this.model.send({ type: "gone", view: this.id });
+    this.tell({ type: "gone" });
+  }
+
+  tell(message) {
+    try {
+      this.model.send({ ...message, view: this.id });
+    } catch (error) {
+      console.debug("the kernel has gone", error); // it was restarted: the cell has to be run again
+    }
   }
 
   receive(content, buffers) {
@@ -139,7 +147,7 @@ class View {
     this.speak(status);
     this.drawnAt = performance.now();
     Object.assign(this.root.dataset, state, { frame: n });
-    this.model.send({ type: "drawn", view: this.id, n });
+    this.tell({ type: "drawn", n });
   }
 
   drawPlots(skeleton, buffers, summary) {

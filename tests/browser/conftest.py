@@ -1,0 +1,88 @@
+"""One server and one browser for all browser tests."""
+
+import itertools
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.browser.lab import CHROMIUM_ARGS, ROOT, Notebook, Server, chromium
+
+numbers = itertools.count()
+CELLS = [
+    """
+import time
+import torch
+from course_utils import figures, runtime
+from course_utils.live import *
+from course_utils.models import MLP
+from course_utils.training import Experiment
+
+DATA = torch.randn(64, 4, generator=runtime.generator(0)), torch.arange(64) % 3
+
+def batches(generator, *, batch_size=8):
+    chosen = torch.randint(64, (int(batch_size),), generator=generator)
+    return DATA[0][chosen], DATA[1][chosen]
+
+def recipe(*, width=16):
+    return Experiment(model=lambda g: MLP([4, width, 3]), batches=batches, knobs={"lr": 0.01}, steps=10**7,
+                      measures={"text": lambda m, g: "<b>bold</b>"}, levels={"ln 3": 1.0986})
+""",
+    """
+panel = TrainingPanel(recipe, title="First panel", settings=["width"], knobs=["lr", "weight_decay"],
+                      views=[LossView(), TextView(title="Sample", name="text")])
+panel
+""",
+    """
+def bent(*, power):
+    x = torch.linspace(0, 1, 50).numpy()
+    line = figures.Series(name="x", x=x, y=x**power)
+    return Shown(figures=[figures.lines([line], title="Powers", x_title="x", y_title="y")], summary=f"power {power}")
+
+Explorer(bent, title="Explorer", controls={
+    "power": (Slider(label="power", help="How bent.", low=1, high=5, step=1, whole=True), 2)})
+""",
+    """
+TrainingPanel(recipe, title="Second panel")
+""",
+]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".*", "src"))
+    cells = [nbformat.v4.new_code_cell(text.strip()) for text in CELLS]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), home / "notebooks" / "panels.ipynb")
+    running = Server(home / "notebooks", home / "server.log")
+    yield running
+    running.close()
+    assert "Traceback" not in running.log.read_text(), running.log.read_text()[-4000:]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_notebook(browser, server):
+    """Opens a notebook of the server's folder; after the test, its page must have had no error."""
+    opened = []
+
+    def open_(name, **size):
+        copy = f"{Path(name).stem}-{next(numbers)}.ipynb"  # a test that saves leaves the others' notebook alone
+        shutil.copy(server.folder / name, server.folder / copy)
+        opened.append(Notebook(browser, server, copy, **size))
+        return opened[-1]
+
+    yield open_
+    for notebook in opened:
+        notebook.close()
+        assert notebook.errors == []

@@ -1,0 +1,192 @@
+"""Real JupyterLab in real Chromium: a server on a copy of the notebooks, and a page that a test drives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_ARGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+TOKEN = "test"
+# The notebook in front: its kernel, and a way to run code there that no cell shows.
+KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+EXECUTE = f"""async (code) => {{
+  let printed = '';
+  const future = {KERNEL}.requestExecute({{code, store_history: false}});
+  future.onIOPub = (message) => {{
+    if (message.header.msg_type === 'stream') printed += message.content.text;
+    if (message.header.msg_type === 'error') printed += message.content.traceback.join('\\n');
+  }};
+  await future.done;
+  return printed;
+}}"""
+
+
+def chromium() -> str:
+    """The path of a Chromium. FileNotFoundError, with what to do, where there is none."""
+    names = [os.environ.get("CHROMIUM"), *CHROMIUM_NAMES]
+    found = next((path for path in map(shutil.which, filter(None, names)) if path), None)
+    if found is None:
+        raise FileNotFoundError("no Chromium for the browser tests: `apt-get install chromium`, or set CHROMIUM")
+    return found
+
+
+class Server:
+    """JupyterLab serving a folder, with settings and workspaces of its own."""
+
+    def __init__(self, folder: Path, log: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.log = folder, log
+        home = log.parent / "home"
+        env = os.environ | {
+            "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+            "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+            "COURSE_PROGRESS": str(home / "progress.json"),
+        }
+        command = [
+            sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.port={self.port}", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
+            "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]  # fmt: skip
+        self.process = subprocess.Popen(
+            command, env=env, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        for _ in range(240):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.25)
+        raise TimeoutError(f"JupyterLab did not start:\n{self.log.read_text()[-2000:]}")
+
+    def close(self) -> None:
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait(30)
+
+
+class Notebook:
+    """One notebook open in a page. Errors of the page are collected in ``errors``."""
+
+    def __init__(self, browser, server: Server, name: str, *, width: int = 1300, height: int = 1600):
+        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.page.set_default_timeout(60_000)
+        self.errors: list[str] = []
+        self.received = 0
+        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._count))
+        self.page.goto(f"http://127.0.0.1:{server.port}/lab/workspaces/w{time.time_ns()}/tree/{name}?token={TOKEN}")
+        self.wait_ready()
+
+    def _count(self, frame) -> None:
+        self.received += len(frame)
+
+    def wait_ready(self) -> None:
+        """The notebook is drawn, and its kernel is connected and idle."""
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
+        self.page.wait_for_function(
+            f"() => window.jupyterapp?.shell.currentWidget?.sessionContext?.isReady && "
+            f"{KERNEL}?.connectionStatus === 'connected' && {KERNEL}.status === 'idle' && "
+            "window.jupyterapp.shell.currentWidget.context?.isReady"
+        )
+
+    def command(self, name: str, **arguments) -> None:
+        self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments])
+
+    def run_all(self, seconds: float = 300) -> None:
+        """Run All Cells, to the end; fails on a cell that raised."""
+        done = "async () => { window.ran = await window.jupyterapp.commands.execute('notebook:run-all-cells') ?? true }"
+        self.page.evaluate(f"() => {{ ({done})() }}")
+        self.page.wait_for_function("() => window.ran !== undefined", timeout=seconds * 1000)
+        self.page.wait_for_function(f"() => {KERNEL}.status === 'idle'")
+        self.top()
+        raised = self.page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+        assert not raised, raised[0]
+
+    def top(self) -> None:
+        self.page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0 }")
+
+    def run_code(self, code: str) -> str:
+        """Run code in the kernel, and return what it prints."""
+        return self.page.evaluate(EXECUTE, code)
+
+    def trainers(self) -> int:
+        """Threads in the kernel that train."""
+        count = "sum(thread.name == 'course-training' for thread in threading.enumerate())"
+        return int(self.run_code(f"import threading; print({count})"))
+
+    def panels(self) -> list[Panel]:
+        return [Panel(self, one) for one in self.page.locator(".cu-panel").all()]
+
+    def panel(self, title: str) -> Panel:
+        heading = self.page.locator(".cu-title", has_text=title)
+        return Panel(self, self.page.locator(".cu-panel").filter(has=heading).first)
+
+    def close(self) -> None:
+        self.page.close()
+
+
+class Panel:
+    """One card of the course in the page."""
+
+    def __init__(self, notebook: Notebook, box):
+        self.notebook, self.page, self.box = notebook, notebook.page, box
+        self.figure = box.locator(".cu-figure").first
+
+    @property
+    def trains(self) -> bool:
+        return self.box.locator("button", has_text="Start").count() > 0
+
+    def data(self, name: str) -> str:
+        return self.figure.get_attribute(f"data-{name}") or ""
+
+    def number(self, name: str) -> float:
+        return float(self.data(name) or 0)
+
+    def status(self) -> str:
+        return self.figure.locator(".cu-status").inner_text()
+
+    def wait(self, condition, what: str, seconds: float = 30.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"waited {seconds:g} s for: {what}; it says: {self.status()}"
+            self.page.wait_for_timeout(30)
+
+    def drawn(self) -> None:
+        """The figure has drawn a frame."""
+        self.box.scroll_into_view_if_needed()
+        self.wait(lambda: self.number("frame") > 0, "a first picture")
+
+    def click(self, label: str) -> None:
+        self.box.locator("button", has_text=label).first.click()
+
+    def wait_status(self, status: str) -> None:
+        self.wait(lambda: self.data("status") == status, f"status {status}")
+
+    def wait_step(self, step: float) -> None:
+        self.wait(lambda: self.number("step") >= step, f"step {step:g}")
+
+    def slider(self, label: str | None = None):
+        """The handle of the slider with this label, or of the first one."""
+        dials = self.box.locator(".cu-dial")
+        dial = dials.filter(has_text=label) if label else dials
+        return dial.locator(".noUi-handle").first
+
+    def number_box(self, label: str):
+        return self.box.locator(".cu-dial").filter(has_text=label).locator("input[type=number]")

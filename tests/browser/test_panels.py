@@ -1,0 +1,233 @@
+"""A panel in a real browser: every control, by mouse and keyboard, and what goes wrong around it."""
+
+import time
+
+import pytest
+
+
+@pytest.fixture
+def notebook(open_notebook):
+    opened = open_notebook("panels.ipynb")
+    opened.run_all()
+    return opened
+
+
+@pytest.fixture
+def panel(notebook):
+    first = notebook.panel("First panel")
+    first.drawn()
+    return first
+
+
+def start(panel, step=20):
+    panel.click("Start")
+    panel.wait_step(step)
+
+
+def select_panel_cell(notebook):
+    """Make the cell of the first panel the active one."""
+    notebook.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1 }")
+
+
+def test_start_pause_step_reset_pin(panel):
+    assert panel.status().startswith("Ready.") and panel.number("step") == 0
+    assert panel.box.locator("pre").first.inner_text() == "<b>bold</b>", "texts are not read as HTML"
+    start(panel)
+    assert "steps/s" in panel.status()
+    panel.click("Pause")
+    panel.wait_status("ready")
+    before = panel.number("step")
+    panel.click("Step")
+    panel.wait(lambda: panel.number("step") == before + 1, "one step more")
+    panel.click("Pin")
+    panel.wait(lambda: "Pinned" in panel.status(), "word of the pin")
+    panel.click("Reset")
+    panel.wait(lambda: panel.number("step") == 0, "step 0")
+    panel.click("Step")
+    panel.wait(lambda: panel.number("step") == 1, "step 1")
+    assert "pin 1" in panel.box.locator(".cu-plot .legend").text_content()
+    panel.click("Clear pins")
+    panel.wait(lambda: "pin 1" not in panel.box.locator(".cu-plot").text_content(), "no pin")
+
+
+def test_a_slider_moves_by_keyboard_and_by_mouse_while_it_trains(panel):
+    start(panel)
+    handle = panel.slider("learning rate")
+    assert handle.get_attribute("aria-label") == "learning rate"
+    handle.focus()
+    panel.page.keyboard.press("ArrowRight")
+    panel.wait(lambda: panel.number("events") == 1, "the first change")
+    box = handle.bounding_box()
+    panel.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    panel.page.mouse.down()
+    panel.page.mouse.move(box["x"] + 60, box["y"] + box["height"] / 2, steps=6)
+    panel.page.mouse.up()
+    panel.wait(lambda: panel.number("events") >= 2, "the change by mouse")
+    assert "lr " in panel.box.locator(".cu-plot").first.text_content(), "each change is marked on the curve"
+
+
+def test_an_absurd_learning_rate_typed_in_is_explained_and_reset_works(panel):
+    start(panel)
+    box = panel.number_box("learning rate")
+    box.fill("1e9")
+    box.press("Enter")
+    panel.wait_status("diverged")
+    assert "Diverged at step" in panel.status() and "after lr became 1e+09" in panel.status()
+    box.fill("0.01")
+    box.press("Enter")
+    panel.click("Reset")
+    panel.wait(lambda: panel.status().startswith("Ready."), "a fresh run")
+    start(panel)
+
+
+def test_a_thousand_slider_events_in_five_seconds(panel):
+    start(panel)
+    panel.slider("learning rate").evaluate(
+        """async (handle) => {
+          const start = performance.now();
+          for (let i = 0; i < 1000; i++) {
+            const key = i % 20 < 10 ? 'ArrowRight' : 'ArrowLeft';
+            handle.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+            const wait = start + 5 * (i + 1) - performance.now();
+            if (wait > 0) await new Promise((resume) => setTimeout(resume, wait));
+          }
+        }"""
+    )
+    assert panel.number("events") > 20
+    assert panel.notebook.trainers() == 1
+    step = panel.number("step")
+    panel.wait_step(step + 1)
+    panel.click("Pause")
+    panel.wait_status("ready")
+    assert panel.box.locator(".cu-error").count() == 0
+
+
+def test_fifty_starts_and_stops(panel):
+    for _ in range(50):
+        panel.click("Start")
+        panel.box.locator("button:not([disabled])", has_text="Pause").click()
+        panel.box.locator("button:not([disabled])", has_text="Start").wait_for()
+    assert panel.notebook.trainers() == 0
+    start(panel, panel.number("step") + 1)
+
+
+def test_a_setting_begins_a_new_run_and_goes_on(panel):
+    start(panel)
+    panel.box.locator("select").first.select_option("32")
+    panel.wait_status("running")
+    assert panel.notebook.run_code("print(panel.session.runs[0].model.sizes)").strip() == "[4, 32, 3]"
+
+
+def test_starting_another_panel_pauses_this_one(panel):
+    start(panel)
+    other = panel.notebook.panel("Second panel")
+    other.drawn()
+    start(other)
+    panel.wait_status("ready")
+    assert panel.notebook.trainers() == 1
+
+
+def test_the_cell_run_ten_times_while_training(panel):
+    notebook = panel.notebook
+    for _ in range(10):
+        start(notebook.panel("First panel"), 1)
+        select_panel_cell(notebook)
+        notebook.command("notebook:run-cell")
+        notebook.page.wait_for_function("() => document.querySelector('.cu-figure')?.dataset.step === '0'")
+        assert notebook.trainers() == 0
+    start(notebook.panel("First panel"))
+    assert notebook.trainers() == 1
+
+
+def test_the_kernel_restarted_while_training(panel):
+    notebook = panel.notebook
+    start(panel)
+    notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    notebook.wait_ready()
+    notebook.page.evaluate("() => { window.ran = undefined }")
+    notebook.run_all()
+    fresh = notebook.panel("First panel")
+    fresh.drawn()
+    start(fresh)
+    assert notebook.trainers() == 1
+
+
+def test_the_page_reloaded_while_training(panel):
+    notebook = panel.notebook
+    notebook.command("docmanager:save")
+    start(panel)
+    notebook.page.reload()
+    notebook.wait_ready()
+    again = notebook.panel("First panel")
+    again.drawn()
+    again.wait_status("running")
+    step = again.number("step")
+    again.wait_step(step + 10)
+    again.click("Pause")
+    again.wait_status("ready")
+    assert len(again.notebook.page.locator(".cu-plot .scatterlayer path").all()) > 0, "redrawn from its history"
+
+
+def test_a_second_view_of_the_panel(panel):
+    notebook = panel.notebook
+    start(panel)
+    select_panel_cell(notebook)
+    notebook.command("notebook:create-output-view")
+    view = notebook.page.locator(".jp-LinkedOutputView .cu-figure")
+    view.wait_for()
+    notebook.page.wait_for_function("() => document.querySelector('.jp-LinkedOutputView .cu-figure').dataset.step > 0")
+    panel.click("Pause")
+    panel.wait_status("ready")
+    assert view.get_attribute("data-step") == panel.data("step")
+
+
+def test_the_last_view_removed_pauses_the_run(panel):
+    notebook = panel.notebook
+    start(panel)
+    select_panel_cell(notebook)
+    notebook.command("notebook:delete-cell")
+    end = time.monotonic() + 10
+    while notebook.trainers():
+        assert time.monotonic() < end, "nobody looks, and it still trains"
+
+
+def test_it_follows_the_theme(panel):
+    ink = "() => getComputedStyle(document.querySelector('.cu-plot .xtitle')).fill"
+    light = panel.page.evaluate(ink)
+    panel.notebook.command("apputils:change-theme", theme="JupyterLab Dark")
+    panel.page.wait_for_function(f"(light) => ({ink})() !== light", arg=light)
+    channels = [int(one) for one in panel.page.evaluate(ink).strip("rgba()").split(",")[:3]]
+    assert min(channels) > 150, "light ink on a dark page"
+    panel.notebook.command("apputils:change-theme", theme="JupyterLab Light")
+    panel.page.wait_for_function(f"(light) => ({ink})() === light", arg=light)
+
+
+def test_a_narrow_window(panel):
+    panel.page.set_viewport_size({"width": 640, "height": 900})
+    panel.box.scroll_into_view_if_needed()
+    width = "document.querySelector('{}').clientWidth".format
+    inside = f"() => {width('.cu-plot .main-svg')} <= {width('.cu-panel')}"
+    panel.page.wait_for_function(inside)
+    start(panel)
+    panel.page.wait_for_function(inside)
+    right = panel.box.bounding_box()["x"] + panel.box.bounding_box()["width"]
+    for button in panel.box.locator("button").all():
+        assert button.bounding_box()["x"] + button.bounding_box()["width"] <= right
+
+
+def test_an_explorer_follows_its_control(notebook):
+    explorer = notebook.panel("Explorer")
+    explorer.drawn()
+    assert explorer.status() == "power 2"
+    explorer.slider("power").focus()
+    notebook.page.keyboard.press("ArrowRight")
+    explorer.wait(lambda: explorer.status() == "power 3", "power 3")
+    explorer.click("Defaults")
+    explorer.wait(lambda: explorer.status() == "power 2", "power 2 again")
+
+
+def test_a_figure_says_in_words_what_it_shows(panel):
+    label = panel.box.locator(".cu-plot").first.get_attribute("aria-label")
+    assert label.startswith("Loss. Ready.")
+    assert panel.box.locator(".cu-plot").first.get_attribute("role") == "img"
+    assert panel.box.locator("[aria-live=polite]").count() == 1
