@@ -11,18 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, groupby
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from course_utils import runtime
 from course_utils.training import OPTIMIZERS, Experiment, batch_generator, constant, default_loss
 from course_utils.training.loop import DIVERGED
 
 Build = Callable[[torch.Generator], nn.Module]
-Batch = Tensor | tuple[Tensor, ...]
+Batch = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -59,76 +60,176 @@ def train_many(
 
     model, lr, seed, weight_decay: one for all, or K of them; builders may start their networks differently.
     Networks with the same seed see the same batches; a list of batches is the same for all.  optimizer: "adamw", or
-    "sgd" without momentum.  lr_factors: a factor on the learning rate by parameter name, as `mup_learning_rates`
-    gives.  test: (inputs, targets) for the final accuracy.
+    "sgd" without momentum.  lr_factors: a factor on the learning rate by parameter name, as
+    `initialization.mup_learning_rates` gives.  test: (inputs, targets) for the final accuracy.
 
     A network whose loss diverges stops there, with the weights it has, and leaves the others untouched. ValueError
     where lengths or shapes do not match, or a model has buffers or frozen weights.
     """
+    if steps < 1:
+        raise ValueError(f"steps {steps}: expected 1 or more")
     device = runtime.device() if device is None else torch.device(device)
-    settings = _spread(model=model, lr=lr, seed=seed, weight_decay=weight_decay)
-    networks = [
-        Experiment(
-            model=build, batches=batches, optimizer=optimizer, knobs={"lr": lr, "weight_decay": decay}
-        ).start(seed, device=device).model
-        for build, lr, seed, decay in zip(*settings.values(), strict=True)
-    ]  # fmt: skip
-    _check(networks, steps)
+    builds, rates, seeds, decays = _spread(model=model, lr=lr, seed=seed, weight_decay=weight_decay)
+    networks = []
+    for build, rate, own_seed, decay in zip(builds, rates, seeds, decays, strict=True):
+        knobs = {"lr": rate, "weight_decay": decay}
+        alone = Experiment(model=build, batches=batches, loss=loss, optimizer=optimizer, knobs=knobs)
+        networks.append(alone.start(own_seed, device=device).model)
+    _check_alike(networks)
     stack = _Stack(networks, lr_factors or {})
-    losses, diverged_at = _train(
-        stack, OPTIMIZERS[optimizer](stack.groups(settings["lr"], settings["weight_decay"]), device), loss, schedule,
-        _source(batches, settings["seed"], device), steps,
-    )  # fmt: skip
-    return Sweep(losses, diverged_at, stack.parameters(), _accuracy(stack, test, diverged_at))
+    stepper = OPTIMIZERS[optimizer](stack.groups(rates, decays), device)
+    runtime.use_threads(stack.weights.shape[1])
+    with sdpa_kernel(SDPBackend.MATH):  # networks can share attention's plain operations, not the fused one
+        losses, diverged_at = _train(stack, stepper, _draws(batches, seeds, device), loss, schedule, steps)
+        accuracy = None if test is None else _accuracy(stack, [part.to(device) for part in test], diverged_at)
+    return Sweep(losses, diverged_at, stack.parameters(), accuracy)
+
+
+def _spread(**settings: object) -> list[list]:
+    """Every setting as a list of K."""
+    lists = {name: list(value) if isinstance(value, Sequence) else [value] for name, value in settings.items()}
+    count = max(len(values) for values in lists.values())
+    for name, values in lists.items():
+        if len(values) not in (1, count):
+            raise ValueError(f"{name} has {len(values)} values and another setting {count}: give one or {count}")
+    return [values * (count // len(values)) for values in lists.values()]
+
+
+def _check_alike(networks: list[nn.Module]) -> None:
+    first = _shape(networks[0])
+    for number, network in enumerate(networks):
+        if _shape(network) != first:
+            raise ValueError(f"network {number} is built differently from network 0: one sweep trains one shape")
+        if next(network.buffers(), None) is not None:
+            raise ValueError(f"{type(network).__name__} has buffers, which networks in a sweep would share")
+        if not all(weight.requires_grad for weight in network.parameters()):
+            raise ValueError(f"network {number} has frozen weights: a sweep trains them all")
+
+
+def _shape(network: nn.Module) -> list:
+    """What must agree for two networks to compute the same function of their weights."""
+    return [
+        (name, type(part), {key: value for key, value in vars(part).items() if not key.startswith("_")})
+        for name, part in network.named_modules()
+    ]
 
 
 class _Stack:
-    """The weights of K networks as one matrix, (K, weights), and one module that lends its shape to all of them."""
+    """The weights of K networks as one matrix (K, weights), and one module that lends its forward pass to all.
+
+    Weights that an optimizer treats alike lie side by side, so that it has few tensors to step through.
+    """
 
     def __init__(self, networks: list[nn.Module], lr_factors: Mapping[str, float]):
-        self.module, shapes = networks[0], {}
-        self.parts = {}  # (decays, factor) -> the columns of weights that an optimizer treats alike
-        named = dict(self.module.named_parameters())
-        unknown = lr_factors.keys() - named.keys()
+        self.module = networks[0]
+        self.shapes = {name: weight.shape for name, weight in self.module.named_parameters()}
+        unknown = lr_factors.keys() - self.shapes.keys()
         if unknown:
-            raise ValueError(f"lr_factors name no parameter: {', '.join(sorted(unknown))}")
-        kind = {name: (weight.ndim >= 2, lr_factors.get(name, 1.0)) for name, weight in named.items()}
-        end = 0
-        for name in sorted(named, key=kind.get):  # stable: alike ones side by side
-            shapes[name], start, end = named[name].shape, end, end + named[name].numel()
-            first = self.parts.get(kind[name], slice(start, end)).start
-            self.parts[kind[name]] = slice(first, end)
-        self.shapes = shapes
+            raise ValueError(f"lr_factors: no parameter {', '.join(sorted(unknown))}")
+        kinds = {name: (len(shape) >= 2, lr_factors.get(name, 1.0)) for name, shape in self.shapes.items()}
+        self.order = sorted(kinds, key=kinds.get)
+        self.sizes = [self.shapes[name].numel() for name in self.order]
+        self.parts, start = [], 0  # (whether it decays, factor, columns)
+        for (decays, factor), names in groupby(self.order, key=kinds.get):
+            end = start + sum(self.shapes[name].numel() for name in names)
+            self.parts.append((decays, factor, slice(start, end)))
+            start = end
         states = [dict(network.named_parameters()) for network in networks]
-        self.weights = torch.stack([torch.cat([state[name].detach().flatten() for name in shapes]) for state in states])
+        rows = [torch.cat([state[name].detach().flatten() for name in self.order]) for state in states]
+        self.weights = torch.stack(rows)  # (K, weights)
 
-    def groups(self, lr: Sequence[float], weight_decay: Sequence[float]) -> list[dict]:
-        """A parameter group for every network and part, network by network."""
-        return [
-            {"params": [row[columns]], "network": k, "columns": columns, "base_lr": lr[k] * factor,
-             "weight_decay": weight_decay[k] if decays else 0.0}
-            for k, row in enumerate(self.weights)
-            for (decays, factor), columns in self.parts.items()
-        ]  # fmt: skip
-
-    def unflatten(self, weights: Tensor) -> dict[str, Tensor]:
-        """(..., weights) -> tensors by name, (..., *shape)."""
-        sizes = [shape.numel() for shape in self.shapes.values()]
-        pieces = weights.split(sizes, dim=-1)
-        return {name: piece.unflatten(-1, self.shapes[name] or (1,)) for name, piece in zip(self.shapes, pieces, strict=True)}
+    def by_name(self, weights: Tensor) -> dict[str, Tensor]:
+        """(..., weights) as tensors by name, each (..., *shape)."""
+        pieces = zip(self.order, weights.split(self.sizes, dim=-1), strict=True)
+        return {name: piece.reshape(*weights.shape[:-1], *self.shapes[name]) for name, piece in pieces}
 
     def parameters(self) -> dict[str, Tensor]:
-        names = [name for name, _ in self.module.named_parameters()]
-        tensors = self.unflatten(self.weights)
-        return {name: tensors[name].clone() for name in names}
+        found = self.by_name(self.weights)
+        return {name: found[name].clone() for name in self.shapes}
+
+    def groups(self, lr: list[float], weight_decay: list[float]) -> list[dict]:
+        """For the optimizer: a group for every part of every network."""
+        return [
+            {
+                "params": [row[columns]],
+                "network": k,
+                "columns": columns,
+                "full_lr": lr[k] * factor,
+                "weight_decay": weight_decay[k] if decays else 0.0,
+            }
+            for k, row in enumerate(self.weights)
+            for decays, factor, columns in self.parts
+        ]
 
 
-class _Applied(nn.Module):
-    """A loss as a module, so that `functional_call` can lend it other weights."""
+def _draws(batches, seeds: list[int], device: torch.device) -> Callable[[], tuple[Batch, int | None]]:
+    """A function that gives the next batch and its vmap dimension: 0 for K batches, None for a shared one."""
+    if not callable(batches):
+        stream = cycle(batches)
+        return lambda: (tuple(part.to(device) for part in next(stream)), None)
+    generators = {seed: batch_generator(seed) for seed in seeds}
+    place = {seed: number for number, seed in enumerate(generators)}
+    owners = torch.tensor([place[seed] for seed in seeds], device=device)
 
-    def __init__(self, model: nn.Module, loss: Callable):
+    def draw() -> tuple[Batch, int | None]:
+        drawn = [batches(generator) for generator in generators.values()]
+        if len(drawn) == 1:
+            return tuple(part.to(device) for part in drawn[0]), None
+        stacked = [torch.stack(parts).to(device) for parts in zip(*drawn, strict=True)]
+        return tuple(part[owners] for part in stacked), 0  # each (K, batch, ...)
+
+    return draw
+
+
+class _Loss(nn.Module):
+    """A loss as a module, so that `functional_call` can run it with other weights."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Batch], Tensor]):
         super().__init__()
         self.model, self.loss = model, loss
 
     def forward(self, batch: Batch) -> Tensor:
         return self.loss(self.model, batch)
+
+
+def _train(stack: _Stack, optimizer, draw, loss, schedule, steps: int) -> tuple[Tensor, tuple[int | None, ...]]:
+    """Step all networks that have not diverged. Returns the losses (steps, K) and who diverged when."""
+    measured = _Loss(stack.module, loss)
+
+    def loss_of_one(weights: Tensor, batch: Batch) -> Tensor:
+        named = {f"model.{name}": tensor for name, tensor in stack.by_name(weights).items()}
+        return functional_call(measured, named, (batch,))
+
+    losses = torch.full((steps, len(stack.weights)), math.nan)
+    diverged_at: list[int | None] = [None] * len(stack.weights)
+    for step in range(steps):
+        batch, dimension = draw()
+        gradients, now = vmap(grad_and_value(loss_of_one), in_dims=(0, dimension))(stack.weights, batch)
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_lr"] * schedule(step)
+            stopped = diverged_at[group["network"]] is not None
+            group["params"][0].grad = None if stopped else gradients[group["network"], group["columns"]]
+        optimizer.step()
+        for k, value in enumerate(now.tolist()):
+            if diverged_at[k] is None:
+                losses[step, k] = value
+                if not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(losses[0, k].item())):
+                    diverged_at[k] = step + 1
+        if None not in diverged_at:
+            break
+    return losses, tuple(diverged_at)
+
+
+def _accuracy(stack: _Stack, test: Sequence[Tensor], diverged_at: Sequence[int | None]) -> Tensor:
+    inputs, targets = test
+    counted = targets >= 0  # negative targets are marked as none
+
+    def right(weights: Tensor) -> Tensor:
+        out = functional_call(stack.module, stack.by_name(weights), (inputs,))
+        guess = (out[0] if isinstance(out, tuple) else out).argmax(-1)
+        return ((guess == targets) & counted).sum() / counted.sum()
+
+    with torch.no_grad():
+        shares = vmap(right)(stack.weights).cpu()
+    lost = torch.tensor([step is not None for step in diverged_at])
+    return shares.masked_fill(lost, math.nan)

@@ -1,18 +1,14 @@
 """Experiments that take minutes: their points, the code of one point, and the stored results.
 
-    python -m course_utils.pretraining.studies              every study, about half an hour on one core
-    python -m course_utils.pretraining.studies schedule     one of them; what is stored already is not run again
-
-A claim over many seeds needs more time than a notebook may take, so its runs are stored in ``results/`` and come
-with this command. `run_point` runs any one of them again, with the same code.
+A claim over many seeds needs more time than a notebook may take, so its runs are stored in ``results/``, with the
+command that makes them: ``python -m tools.run_studies NAME``. `run_point` runs any one of them again, with the same
+code.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +29,17 @@ Row = dict[str, float | int | str]
 
 
 def schedule_points() -> Iterator[Row]:
-    """Learning rates, horizons of the cosine, and warmup, over ten seeds."""
-    base = {"lr": 5e-3, "warmup": 50, "horizon": 400}
+    """Learning rates, horizons of the cosine, and warmup, over ten seeds; two horizons in longer runs, over five."""
+    base = {"lr": 5e-3, "warmup": 50, "horizon": 400, "steps": 400}
     changes = [{"lr": lr} for lr in (3e-4, 2e-3, 5e-3, 2e-2, 1e-1)]
     changes += [{"horizon": 800}, {"horizon": 1600}, {"warmup": 0}, {"lr": 2e-2, "warmup": 0}]
     for seed, change in itertools.product(range(10), changes):
         yield base | change | {"seed": seed}
+    for seed, horizon in itertools.product(range(5), (1000, 4000)):
+        yield base | {"horizon": horizon, "steps": 1000, "seed": seed}
 
 
-def schedule_point(*, lr: float, warmup: int, horizon: int, seed: int, steps: int = 400) -> Row:
+def schedule_point(*, lr: float, warmup: int, horizon: int, steps: int, seed: int) -> Row:
     """Held-out loss after ``steps`` steps. horizon: the step at which the cosine would reach 0."""
     experiment = story_recipe(steps=steps, warmup=warmup, horizon=horizon, measured=False)
     run = experiment.start(seed)
@@ -129,7 +127,7 @@ def scaling_point(*, width: int, steps: int, seed: int) -> Row:
     }
 
 
-# --- the table, and the command ---------------------------------------------------------------------------------------
+# --- the table, and what is stored --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ STUDIES = {
 
 def command(name: str) -> str:
     """The command that makes a study's results."""
-    return f"python -m course_utils.pretraining.studies {name}"
+    return f"python -m tools.run_studies {name}"
 
 
 def _study(name: str) -> Study:
@@ -185,28 +183,3 @@ def column(name: str, measured: str, **settings) -> list[float]:
     if not rows:
         raise ValueError(f"no stored run of {name} has {settings}")
     return [row[measured] for row in rows]
-
-
-def make(name: str) -> None:
-    """Run what is not stored yet, and store each result at once."""
-    study, path = _study(name), RESULTS / f"{name}.json"
-    rows = stored(name) if path.exists() else []
-    missing = [point for point in study.points() if not any(point.items() <= row.items() for row in rows)]
-    start = time.perf_counter()
-    for done, point in enumerate(missing, 1):
-        rows.append(point | {key: _short(value) for key, value in study.point(**point).items()})
-        lines = ",\n".join(json.dumps(row) for row in rows)
-        RESULTS.mkdir(exist_ok=True)
-        about = f'"command": "{command(name)}", "torch": "{torch.__version__.split("+")[0]}"'
-        path.write_text(f'{{{about}, "rows": [\n{lines}\n]}}\n')
-        left = (time.perf_counter() - start) / done * (len(missing) - done)
-        print(f"{name}: {done} of {len(missing)}, {runtime.readable_seconds(left)} left: {rows[-1]}", flush=True)
-
-
-def _short(value):
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
-if __name__ == "__main__":
-    for chosen in sys.argv[1:] or STUDIES:
-        make(chosen)

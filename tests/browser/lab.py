@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +55,9 @@ class Server:
         env = os.environ | {
             "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
             "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+            "JUPYTER_CONFIG_DIR": str(home / "config"),  # nobody's own settings, of Jupyter or of IPython
+            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+            "IPYTHONDIR": str(home / "ipython"),
             "COURSE_PROGRESS": str(home / "progress.json"),
         }
         command = [
@@ -75,6 +80,18 @@ class Server:
                 time.sleep(0.25)
         raise TimeoutError(f"JupyterLab did not start:\n{self.log.read_text()[-2000:]}")
 
+    def _request(self, method: str, path: str) -> bytes:
+        url = f"http://127.0.0.1:{self.port}/api/{path}"
+        request = urllib.request.Request(url, method=method, headers={"Authorization": f"token {TOKEN}"})
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return reply.read()
+
+    def stop_kernel(self, name: str) -> None:
+        """End the kernel of a notebook: it would go on training, and hold half a gigabyte."""
+        for session in json.loads(self._request("GET", "sessions")):
+            if session["path"] == name:
+                self._request("DELETE", f"sessions/{session['id']}")
+
     def close(self) -> None:
         os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait(30)
@@ -84,6 +101,7 @@ class Notebook:
     """One notebook open in a page. Errors of the page are collected in ``errors``."""
 
     def __init__(self, browser, server: Server, name: str, *, width: int = 1300, height: int = 1600):
+        self.server, self.name = server, name
         self.page = browser.new_page(viewport={"width": width, "height": height})
         self.page.set_default_timeout(60_000)
         self.errors: list[str] = []
@@ -140,6 +158,7 @@ class Notebook:
 
     def close(self) -> None:
         self.page.close()
+        self.server.stop_kernel(self.name)
 
 
 class Panel:
