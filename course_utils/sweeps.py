@@ -15,7 +15,7 @@ from itertools import cycle, groupby
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from course_utils import runtime
@@ -76,13 +76,13 @@ def train_many(
         alone = Experiment(model=build, batches=batches, loss=loss, optimizer=optimizer, knobs=knobs)
         networks.append(alone.start(own_seed, device=device).model)
     _check_alike(networks)
-    stack = _Stack(networks, lr_factors or {})
-    stepper = OPTIMIZERS[optimizer](stack.groups(rates, decays), device)
+    stack = _Stack(networks, _kinds(networks[0], lr_factors or {}, any(decays)))
+    stepper = OPTIMIZERS[optimizer](_groups(stack, rates, decays), device)
     runtime.use_threads(stack.weights.shape[1])
     with sdpa_kernel(SDPBackend.MATH):  # networks can share attention's plain operations, not the fused one
         losses, diverged_at = _train(stack, stepper, _draws(batches, seeds, device), loss, schedule, steps)
         accuracy = None if test is None else _accuracy(stack, [part.to(device) for part in test], diverged_at)
-    return Sweep(losses, diverged_at, stack.parameters(), accuracy)
+    return Sweep(losses, diverged_at, stack.by_name(stack.weights.detach()), accuracy)
 
 
 def _spread(**settings: object) -> list[list]:
@@ -120,46 +120,55 @@ class _Stack:
     Weights that an optimizer treats alike lie side by side, so that it has few tensors to step through.
     """
 
-    def __init__(self, networks: list[nn.Module], lr_factors: Mapping[str, float]):
+    def __init__(self, networks: list[nn.Module], kinds: dict[str, tuple]):
         self.module = networks[0]
         self.shapes = {name: weight.shape for name, weight in self.module.named_parameters()}
-        unknown = lr_factors.keys() - self.shapes.keys()
-        if unknown:
-            raise ValueError(f"lr_factors: no parameter {', '.join(sorted(unknown))}")
-        kinds = {name: (len(shape) >= 2, lr_factors.get(name, 1.0)) for name, shape in self.shapes.items()}
         self.order = sorted(kinds, key=kinds.get)
         self.sizes = [self.shapes[name].numel() for name in self.order]
-        self.parts, start = [], 0  # (whether it decays, factor, columns)
-        for (decays, factor), names in groupby(self.order, key=kinds.get):
+        self.parts, start = {}, 0  # kind -> columns
+        for kind, names in groupby(self.order, key=kinds.get):
             end = start + sum(self.shapes[name].numel() for name in names)
-            self.parts.append((decays, factor, slice(start, end)))
+            self.parts[kind] = slice(start, end)
             start = end
         states = [dict(network.named_parameters()) for network in networks]
         rows = [torch.cat([state[name].detach().flatten() for name in self.order]) for state in states]
-        self.weights = torch.stack(rows)  # (K, weights)
+        self.weights = torch.stack(rows).requires_grad_()  # (K, weights)
 
     def by_name(self, weights: Tensor) -> dict[str, Tensor]:
         """(..., weights) as tensors by name, each (..., *shape)."""
         pieces = zip(self.order, weights.split(self.sizes, dim=-1), strict=True)
         return {name: piece.reshape(*weights.shape[:-1], *self.shapes[name]) for name, piece in pieces}
 
-    def parameters(self) -> dict[str, Tensor]:
-        found = self.by_name(self.weights)
-        return {name: found[name].clone() for name in self.shapes}
 
-    def groups(self, lr: list[float], weight_decay: list[float]) -> list[dict]:
-        """For the optimizer: a group for every part of every network."""
-        return [
-            {
-                "params": [row[columns]],
-                "network": k,
-                "columns": columns,
-                "full_lr": lr[k] * factor,
-                "weight_decay": weight_decay[k] if decays else 0.0,
-            }
-            for k, row in enumerate(self.weights)
-            for decays, factor, columns in self.parts
-        ]
+def _kinds(module: nn.Module, lr_factors: Mapping[str, float], decay: bool) -> dict[str, tuple[bool, float]]:
+    """By parameter: whether it decays (matrices do, as in `training`), and the factor on its learning rate."""
+    named = dict(module.named_parameters())
+    unknown = lr_factors.keys() - named.keys()
+    if unknown:
+        raise ValueError(f"lr_factors: no parameter {', '.join(sorted(unknown))}")
+    return {name: (decay and weight.ndim >= 2, lr_factors.get(name, 1.0)) for name, weight in named.items()}
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The weights of one network that one learning rate moves: a view into the stack."""
+
+    network: int
+    columns: slice
+    weights: Tensor
+
+
+def _groups(stack: _Stack, lr: list[float], weight_decay: list[float]) -> list[dict]:
+    """Parameter groups for the optimizer: all pieces, of whichever network, with the same settings together."""
+    pieces: dict[tuple[float, float], list[_Piece]] = {}
+    for k, row in enumerate(stack.weights.detach()):
+        for (decays, factor), columns in stack.parts.items():
+            settings = lr[k] * factor, weight_decay[k] if decays else 0.0
+            pieces.setdefault(settings, []).append(_Piece(k, columns, row[columns]))
+    return [
+        {"params": [piece.weights for piece in alike], "pieces": alike, "full_lr": rate, "weight_decay": decay}
+        for (rate, decay), alike in pieces.items()
+    ]
 
 
 def _draws(batches, seeds: list[int], device: torch.device) -> Callable[[], tuple[Batch, int | None]]:
@@ -204,11 +213,13 @@ def _train(stack: _Stack, optimizer, draw, loss, schedule, steps: int) -> tuple[
     diverged_at: list[int | None] = [None] * len(stack.weights)
     for step in range(steps):
         batch, dimension = draw()
-        gradients, now = vmap(grad_and_value(loss_of_one), in_dims=(0, dimension))(stack.weights, batch)
+        now = vmap(loss_of_one, in_dims=(0, dimension))(stack.weights, batch)  # (K,)
+        (gradients,) = torch.autograd.grad(now.sum(), stack.weights)  # no loss depends on another's weights
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * schedule(step)
-            stopped = diverged_at[group["network"]] is not None
-            group["params"][0].grad = None if stopped else gradients[group["network"], group["columns"]]
+            for piece in group["pieces"]:
+                stopped = diverged_at[piece.network] is not None
+                piece.weights.grad = None if stopped else gradients[piece.network, piece.columns]
         optimizer.step()
         for k, value in enumerate(now.tolist()):
             if diverged_at[k] is None:

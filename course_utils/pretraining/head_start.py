@@ -59,8 +59,8 @@ def points() -> Iterator[dict]:
     """Both starts over number of examples, and scratch with five times the steps."""
     for seed, examples, start in itertools.product(range(5), (30, 100, 300, 1000, 3000), LR):
         yield {"start": start, "examples": examples, "steps": 300, "seed": seed}
-    for seed, examples in itertools.product(range(5), (300, 3000)):
-        yield {"start": "scratch", "examples": examples, "steps": 1500, "seed": seed}
+    for seed in range(3):
+        yield {"start": "scratch", "examples": 3000, "steps": 1500, "seed": seed}
 
 
 def point(*, start: str, examples: int, steps: int, seed: int) -> dict:

@@ -53,7 +53,7 @@ def schedule_point(*, lr: float, warmup: int, horizon: int, steps: int, seed: in
 
 def repeats_points() -> Iterator[Row]:
     """From 75 to 19,200 different stories, each number read for 1,200 steps of 16."""
-    for seed, stories in itertools.product(range(5), (75, 300, 1200, 4800, 19_200)):
+    for seed, stories in itertools.product(range(3), (75, 300, 1200, 4800, 19_200)):
         yield {"stories": stories, "seed": seed}
 
 
@@ -172,9 +172,9 @@ def stored(name: str, **settings) -> list[Row]:
     path = RESULTS / f"{name}.json"
     try:
         rows = json.loads(path.read_text())["rows"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [row for row in rows if settings.items() <= row.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path.name} is missing or damaged: make it with `{command(name)}`") from None
-    return [row for row in rows if all(row.get(key) == value for key, value in settings.items())]
 
 
 def column(name: str, measured: str, **settings) -> list[float]:

@@ -1,0 +1,312 @@
+"""The story GPT reaches its floor; sampling, counting and scaling follow their formulas; studies are what they say."""
+
+import json
+import math
+import re
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils import checkpoint, data, pretraining, runtime, training
+from course_utils.lesson import holds
+from course_utils.models import GPT, GPTConfig
+from course_utils.panels import inside, scaling, stories, texts
+from course_utils.pretraining import copying, head_start, studies
+
+LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
+FLOOR = data.stories_entropy()
+
+
+@pytest.fixture(scope="module")
+def gpt():
+    return checkpoint.load("story_gpt")
+
+
+# --- the story GPT ---------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_steps_come_within_ten_percent_of_the_floor_and_not_below_it():
+    run = training.finish(pretraining.story_recipe(measured=False).start(1))
+    loss = pretraining.held_out_loss(run.model, stories=2000)
+    assert FLOOR * 0.99 < loss < FLOOR * 1.1
+
+
+def test_the_shipped_checkpoint_has_the_loss_that_its_card_says(gpt):
+    told = float(re.search(r"held-out loss: ([\d.]+)", checkpoint.card("story_gpt"))[1])
+    assert pretraining.held_out_loss(gpt, stories=2000) == pytest.approx(told, abs=2e-3)
+    knows = pretraining.evaluate(gpt, runtime.generator(0))
+    assert min(value for name, value in knows.items() if name != "held-out") > 0.9
+
+
+def test_the_first_loss_is_ln_v():
+    for seed in range(3):
+        loss = pretraining.story_recipe(measured=False).start(seed).step()
+        assert loss == pytest.approx(math.log(len(data.STORY_VOCAB)), rel=0.1)
+
+
+def test_a_shorter_context_sees_the_beginnings_of_stories():
+    run = pretraining.story_recipe(context=8, width=16).start(0)
+    run.step()
+    assert run.model.config.context == 8
+    assert 0 < pretraining.held_out_loss(run.model, stories=100) < 6
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"schedule": "linear"}, "schedule 'linear': choose one of cosine, constant"),
+    ({"width": 30}, "choose 28 or 32"),
+])  # fmt: skip
+def test_a_bad_recipe_says_what_to_do(options, message):
+    with pytest.raises(ValueError, match=message):
+        pretraining.story_recipe(**options)
+
+
+# --- sampling --------------------------------------------------------------------------------------------------------
+
+
+def test_temperature_and_top_k_shape_the_probabilities():
+    chances = pretraining.next_token_probabilities
+    torch.testing.assert_close(chances(LOGITS), LOGITS.softmax(0))
+    torch.testing.assert_close(chances(LOGITS, temperature=0.5), (2 * LOGITS).softmax(0))
+    assert chances(LOGITS, temperature=0).tolist() == [1, 0, 0, 0]
+    torch.testing.assert_close(chances(LOGITS, temperature=1e-8), chances(LOGITS, temperature=0))
+    torch.testing.assert_close(chances(LOGITS, temperature=1e8), torch.full((4,), 0.25))
+    cut = chances(LOGITS, top_k=2)
+    torch.testing.assert_close(cut[:2], LOGITS[:2].softmax(0))
+    assert cut[2:].tolist() == [0, 0] and torch.equal(chances(LOGITS, top_k=99), chances(LOGITS))
+    for bad in ({"temperature": -1}, {"temperature": math.nan}, {"top_k": 0}):
+        with pytest.raises(ValueError, match="expected"):
+            chances(LOGITS, **bad)
+
+
+def test_a_sample_starts_with_its_prompt_repeats_with_its_seed_and_stops(gpt):
+    tokenizer = data.StoryTokenizer()
+    prompt = torch.tensor([[tokenizer.begin, *tokenizer.encode("Anna has")]] * 4)
+    how = {"steps": 60, "stop": tokenizer.end}
+    rows = pretraining.sample(gpt, prompt, generator=runtime.generator(3), **how)
+    assert torch.equal(rows[:, :3], prompt)
+    assert torch.equal(rows, pretraining.sample(gpt, prompt, generator=runtime.generator(3), **how))
+    assert not torch.equal(rows[:1], pretraining.sample(gpt, prompt[:1], generator=runtime.generator(4), **how))
+    for row in rows.tolist():
+        end = row.index(tokenizer.end)
+        assert set(row[end:]) == {tokenizer.end}
+
+
+def test_sampling_goes_on_beyond_the_context():
+    model = GPT(GPTConfig(vocab_size=5, context=4, width=8, heads=2))
+    rows = pretraining.sample(model, torch.zeros(2, 1, dtype=torch.long), steps=9, generator=runtime.generator(0))
+    assert rows.shape == (2, 10)
+
+
+# --- counting and scaling ---------------------------------------------------------------------------------------------
+
+
+def test_bigram_counts_count_every_counted_pair():
+    inputs, targets = pretraining.story_pool(50)
+    counts = pretraining.bigram_counts((inputs, targets))
+    assert counts.sum() == (targets >= 0).sum()
+    by_hand = sum(int(a == 5 and b == 40) for a, b in zip(inputs.flatten(), targets.flatten(), strict=True))
+    assert counts[5, 40] == by_hand
+    tables = pretraining.ngram_tables((inputs, targets))
+    for table in tables.values():
+        torch.testing.assert_close(table.sum(1), torch.ones(len(counts), dtype=table.dtype))
+
+
+def law_data(noise):
+    sizes, tokens = (grid.ravel() for grid in np.meshgrid([5e3, 1e4, 3e4, 1e5], [1e5, 3e5, 1e6, 3e6]))
+    excess = 20 / sizes**0.5 + 300 / tokens**0.6
+    return sizes, tokens, 0.5 + excess * np.exp(noise * np.random.default_rng(0).normal(size=16))
+
+
+def test_a_scaling_law_is_found_again():
+    law = pretraining.fit_scaling_law(*law_data(0.0), floor=0.5)
+    assert (law.a, law.alpha, law.b, law.beta) == pytest.approx((20, 0.5, 300, 0.6), rel=1e-3)
+    assert law.r_squared == pytest.approx(1) and float(law.loss(1e5, 1e6)) == pytest.approx(
+        0.5 + 20 / 1e5**0.5 + 300 / 1e6**0.6
+    )
+
+
+def test_its_interval_holds_the_truth_and_grows_with_the_noise():
+    truth = 0.5 + 20 / 2e5**0.5 + 300 / 6e6**0.6
+    widths = []
+    for noise in (0.02, 0.1):
+        low, high = pretraining.fit_scaling_law(*law_data(noise), floor=0.5).interval(2e5, 6e6)
+        assert low < truth < high
+        widths.append(high - low)
+    assert widths[1] > 2 * widths[0]
+
+
+def test_a_scaling_law_needs_five_runs_above_the_floor():
+    sizes, tokens, losses = law_data(0.0)
+    with pytest.raises(ValueError, match="five runs or more"):
+        pretraining.fit_scaling_law(sizes[:4], tokens[:4], losses[:4], floor=0.5)
+    with pytest.raises(ValueError, match="not above the floor"):
+        pretraining.fit_scaling_law(sizes, tokens, losses, floor=0.7)
+
+
+def test_real_text_is_learned_and_a_short_one_refused():
+    run = training.finish(pretraining.text_recipe(data.manual_text(), width=32, steps=60).start(0))
+    assert run.history["held-out"].last < run.history.levels["ln V"] - 0.5
+    assert isinstance(run.history.texts["sample"], str)
+    with pytest.raises(ValueError, match="a text of 36 characters allows 35 or less"):
+        pretraining.text_recipe("abcab" * 8)
+    assert pretraining.unigram_entropy(torch.tensor([0, 1, 0, 1])) == pytest.approx(math.log(2))
+
+
+# --- copying ---------------------------------------------------------------------------------------------------------
+
+
+def test_copying_rows_repeat_and_ask_only_for_what_was_seen():
+    rows, targets = copying.copying_rows(runtime.generator(0), 50)
+    for row, wanted in zip(rows.tolist(), targets.tolist(), strict=True):
+        asked = [place for place, target in enumerate(wanted) if target >= 0]
+        for place in asked:
+            last = max(i for i in range(place) if row[i] == row[place])
+            assert row[last + 1] == wanted[place]
+        assert asked[0] == min(i for i in range(32) if row[i] in row[:i])
+
+
+def test_a_perfect_induction_head_scores_one():
+    class Perfect(GPT):
+        def attention_maps(self, tokens):
+            maps = torch.zeros(1, len(tokens), 2, 32, 32)
+            for row, line in enumerate(tokens.tolist()):
+                for place in range(32):
+                    seen = [i for i in range(place) if line[i] == line[place]]
+                    maps[0, row, 1, place, seen[-1] + 1 if seen else 0] = 1
+            return maps
+
+    rows, _ = copying.copying_rows(runtime.generator(0), 20)
+    model = Perfect(GPTConfig(vocab_size=24, context=32, width=8, heads=2))
+    assert copying.induction(model, rows) == 1
+    assert copying.induction(GPT(model.config), rows) < 0.15
+
+
+# --- studies --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", studies.STUDIES)
+def test_every_point_of_a_study_is_stored_once(name):
+    rows = studies.stored(name)
+    points = list(studies.STUDIES[name].points())
+    assert len(rows) >= len(points)
+    for point in points:
+        assert len([row for row in rows if point.items() <= row.items()]) == 1, point
+
+
+def test_a_point_runs_again_with_the_same_result():
+    first = studies.run_point("schedule", lr=5e-3, warmup=5, horizon=20, steps=20, seed=3)
+    assert first == studies.run_point("schedule", lr=5e-3, warmup=5, horizon=20, steps=20, seed=3)
+    assert first != studies.run_point("schedule", lr=5e-3, warmup=5, horizon=20, steps=20, seed=4)
+    assert set(studies.run_point("repeats", stories=20, steps=60, seed=0)) == {"learned", "loss", "copied", "control"}
+    assert studies.run_point("scaling", width=8, steps=60, seed=0)["tokens"] > 10_000
+    assert studies.run_point("copying", layers=1, steps=60, seed=0)["copies_from"] == -1
+    question = {"examples": 30, "steps": 12, "seed": 0}
+    assert 0 <= studies.run_point("head_start", start="scratch", **question)["accuracy"] < 0.5
+
+
+def test_results_that_cannot_be_read_name_their_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, "RESULTS", tmp_path)
+    for text in (None, "", "{", "[]", '{"rows": 3}'):
+        if text is not None:
+            (tmp_path / "repeats.json").write_text(text)
+        with pytest.raises(ValueError, match="make it with `python -m tools.run_studies repeats`"):
+            studies.stored("repeats")
+    with pytest.raises(ValueError, match="choose one of schedule, repeats"):
+        studies.stored("nosuch")
+    (tmp_path / "repeats.json").write_text(json.dumps({"rows": []}))
+    with pytest.raises(ValueError, match="no stored run of repeats"):
+        studies.column("repeats", "loss", stories=1)
+
+
+def test_the_longest_copied_span_is_found():
+    tokenizer = data.StoryTokenizer()
+    whole = "Anna has a red ball. She goes to the park with the ball."
+    known = data.story_rows([whole])[0]
+    new = torch.tensor([[tokenizer.begin, *tokenizer.encode("Ben has a red ball. She goes to the zoo.")]])
+    assert studies._copied(new, known) == len(tokenizer.encode("has a red ball. She goes to the"))
+    assert studies._copied(known, known) == len(tokenizer.encode(whole))
+
+
+def test_the_head_start_is_asked_fairly():
+    rows, answers = head_start._questions(50, 7)
+    assert ((answers >= 0).sum(1) == 1).all() and rows.shape == (50, 64)
+    with pytest.raises(ValueError, match="start 'warm': choose one of pretrained, scratch"):
+        head_start.question_recipe(start="warm")
+    assert holds(*(studies.column("head_start", "accuracy", start=start, examples=300, steps=300)
+                   for start in ("pretrained", "scratch")))  # fmt: skip
+
+
+# --- the panels -----------------------------------------------------------------------------------------------------
+
+
+def test_the_guessers_lose_less_the_more_they_know(gpt):
+    panel = stories.guesser_panel({"gpt": lambda: gpt})
+    losses = []
+    for who in panel.controls["who"].options:
+        panel.controls["who"].value = who
+        each = []
+        for place in range(10, 40, 3):
+            panel.controls["place"].value = place
+            each.append(float(re.search(r"loss ([\d.]+)", panel.shown.summary)[1]))
+        losses.append(sum(each))
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_the_prompt_box_writes_on_and_refuses_what_it_cannot_read(gpt, monkeypatch):
+    panel = stories.prompt_panel({"gpt": lambda: gpt})
+    panel.controls["prompt"].value = "Ben finds a"
+    assert panel.shown.texts[0][1].startswith("Ben finds a")
+    panel.controls["top_k"].value = 1
+    assert "between 1.0 equally likely" in panel.shown.summary
+    monkeypatch.delenv("COURSE_STRICT", raising=False)
+    panel.controls["prompt"].value = "a dragon"
+    assert "unknown word" in panel._errors.value and "dragon" in panel._errors.value
+    panel.controls["prompt"].value = "the " * 64
+    assert "reads at most 63" in panel._errors.value
+
+
+def test_attention_and_embeddings_come_from_the_model_that_is_chosen(gpt, monkeypatch):
+    models = {"one": lambda: gpt, "other": lambda: pretraining.story_recipe(measured=False).start(5).model}
+    attention = inside.attention_panel(models)
+    before = attention.shown.figures[0]["data"][0]["z"].copy()
+    assert np.allclose(before.sum(1), 1, atol=1e-4)
+    attention.controls["model"].value = "other"
+    assert not np.array_equal(before, attention.shown.figures[0]["data"][0]["z"])
+    monkeypatch.delenv("COURSE_STRICT", raising=False)
+    attention.controls["layer"].value = 7
+    assert "2 layers of 4 heads: choose among them" in attention._errors.value
+    plane, share = inside.principal_plane(torch.randn(9, 2) @ torch.randn(2, 30))
+    assert share == pytest.approx(1) and plane.shape == (9, 2)
+    assert "This plane holds" in inside.embedding_panel(models).shown.summary
+
+
+def test_the_scaling_panel_predicts_what_the_law_says():
+    rows = [{"parameters": n, "tokens": d, "steps": d, "loss": y} for n, d, y in zip(*law_data(0.05), strict=True)]
+    law = pretraining.fit_scaling_law(*law_data(0.05), floor=0.5)
+    panel = scaling.scaling_panel(law, rows)
+    panel.controls["parameters"].value = 2e4
+    assert f"expect a loss of {float(law.loss(2e4, 1e6)):.3f}" in panel.shown.summary
+
+
+FILES = [(b"", "empty"), (b"abc", "3 characters"), (bytes(range(256)) * 4, "UTF-8|binary"),
+         (b"a " * 3_000_000, "limit"), ("".join(map(chr, range(0x4E00, 0x4F40))).encode(), "occurs twice")]  # fmt: skip
+
+
+def test_the_text_panel_keeps_its_text_where_a_new_one_is_refused(monkeypatch):
+    monkeypatch.delenv("COURSE_STRICT", raising=False)
+    panel = texts.TextPanel(title="Text test")
+    before = panel.text
+    for content, reason in FILES:
+        panel.picker._receive(None, {"type": "file", "name": "x"}, [content])
+        assert re.search(reason, panel._errors.value) and panel.text is before
+    panel.picker._receive(None, {"type": "refused", "text": "x has 100.0 MB: the most is 5.0 MB"}, [])
+    assert "100.0 MB" in panel._errors.value
+    panel.picker._receive(None, {"type": "file", "name": "good.txt"}, [b"it was the best of times. " * 40])
+    assert panel.text.startswith("it was") and panel._errors.value == ""
+    panel.session.start(steps=2)
+    while panel.session.running:
+        time.sleep(0.01)
+    assert panel.session.step_count == 2 and panel.error is None
+    panel.close()
