@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, groupby
 
 import torch
@@ -123,6 +124,9 @@ class _Stack:
     def __init__(self, networks: list[nn.Module], kinds: dict[str, tuple]):
         self.module = networks[0]
         self.shapes = {name: weight.shape for name, weight in self.module.named_parameters()}
+        canonical = {weight: name for name, weight in self.module.named_parameters()}
+        everywhere = self.module.named_parameters(remove_duplicate=False)  # a tied weight has two names
+        self.aliases = {alias: canonical[weight] for alias, weight in everywhere}
         self.order = sorted(kinds, key=kinds.get)
         self.sizes = [self.shapes[name].numel() for name in self.order]
         self.parts, start = {}, 0  # kind -> columns
@@ -138,6 +142,23 @@ class _Stack:
         """(..., weights) as tensors by name, each (..., *shape)."""
         pieces = zip(self.order, weights.split(self.sizes, dim=-1), strict=True)
         return {name: piece.reshape(*weights.shape[:-1], *self.shapes[name]) for name, piece in pieces}
+
+    def apply(self, function: Callable, weights: Tensor, *inputs: object) -> Tensor:
+        """``function(model, *inputs)`` for the model with these weights, (weights,)."""
+        found = self.by_name(weights)
+        named = {f"model.{alias}": found[name] for alias, name in self.aliases.items()}
+        return functional_call(_Applied(self.module, function), named, inputs, tie_weights=False)
+
+
+class _Applied(nn.Module):
+    """A function of a model as a module, so that `functional_call` can run it with other weights."""
+
+    def __init__(self, model: nn.Module, function: Callable):
+        super().__init__()
+        self.model, self.function = model, function
+
+    def forward(self, *inputs: object) -> Tensor:
+        return self.function(self.model, *inputs)
 
 
 def _kinds(module: nn.Module, lr_factors: Mapping[str, float], decay: bool) -> dict[str, tuple[bool, float]]:
@@ -190,30 +211,14 @@ def _draws(batches, seeds: list[int], device: torch.device) -> Callable[[], tupl
     return draw
 
 
-class _Loss(nn.Module):
-    """A loss as a module, so that `functional_call` can run it with other weights."""
-
-    def __init__(self, model: nn.Module, loss: Callable[[nn.Module, Batch], Tensor]):
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.loss(self.model, batch)
-
-
 def _train(stack: _Stack, optimizer, draw, loss, schedule, steps: int) -> tuple[Tensor, tuple[int | None, ...]]:
     """Step all networks that have not diverged. Returns the losses (steps, K) and who diverged when."""
-    measured = _Loss(stack.module, loss)
-
-    def loss_of_one(weights: Tensor, batch: Batch) -> Tensor:
-        named = {f"model.{name}": tensor for name, tensor in stack.by_name(weights).items()}
-        return functional_call(measured, named, (batch,))
-
     losses = torch.full((steps, len(stack.weights)), math.nan)
+    first: list[float] = []
     diverged_at: list[int | None] = [None] * len(stack.weights)
     for step in range(steps):
         batch, dimension = draw()
-        now = vmap(loss_of_one, in_dims=(0, dimension))(stack.weights, batch)  # (K,)
+        now = vmap(partial(stack.apply, loss), in_dims=(0, dimension))(stack.weights, batch)  # (K,)
         (gradients,) = torch.autograd.grad(now.sum(), stack.weights)  # no loss depends on another's weights
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * schedule(step)
@@ -221,26 +226,28 @@ def _train(stack: _Stack, optimizer, draw, loss, schedule, steps: int) -> tuple[
                 stopped = diverged_at[piece.network] is not None
                 piece.weights.grad = None if stopped else gradients[piece.network, piece.columns]
         optimizer.step()
-        for k, value in enumerate(now.tolist()):
-            if diverged_at[k] is None:
-                losses[step, k] = value
-                if not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(losses[0, k].item())):
-                    diverged_at[k] = step + 1
+        values = now.tolist()
+        first = first or values
+        losses[step] = torch.tensor([math.nan if diverged_at[k] else value for k, value in enumerate(values)])
+        for k, value in enumerate(values):
+            too_far = not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(first[k]))
+            if diverged_at[k] is None and too_far:
+                diverged_at[k] = step + 1
         if None not in diverged_at:
             break
     return losses, tuple(diverged_at)
 
 
 def _accuracy(stack: _Stack, test: Sequence[Tensor], diverged_at: Sequence[int | None]) -> Tensor:
+    """The share of targets that each network guesses right, (K,); a negative target does not count."""
     inputs, targets = test
-    counted = targets >= 0  # negative targets are marked as none
 
-    def right(weights: Tensor) -> Tensor:
-        out = functional_call(stack.module, stack.by_name(weights), (inputs,))
+    def right(model: nn.Module) -> Tensor:
+        out = model(inputs)
         guess = (out[0] if isinstance(out, tuple) else out).argmax(-1)
-        return ((guess == targets) & counted).sum() / counted.sum()
+        return (guess == targets).sum() / (targets >= 0).sum()
 
     with torch.no_grad():
-        shares = vmap(right)(stack.weights).cpu()
+        shares = vmap(partial(stack.apply, right))(stack.weights).cpu()
     lost = torch.tensor([step is not None for step in diverged_at])
     return shares.masked_fill(lost, math.nan)

@@ -13,7 +13,7 @@ from course_utils import checkpoint, data, pretraining, runtime, training
 from course_utils.lesson import holds
 from course_utils.models import GPT, GPTConfig
 from course_utils.panels import inside, scaling, stories, texts
-from course_utils.pretraining import copying, head_start, studies
+from course_utils.pretraining import head_start, studies
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
 FLOOR = data.stories_entropy()
@@ -154,35 +154,6 @@ def test_real_text_is_learned_and_a_short_one_refused():
     assert pretraining.unigram_entropy(torch.tensor([0, 1, 0, 1])) == pytest.approx(math.log(2))
 
 
-# --- copying ---------------------------------------------------------------------------------------------------------
-
-
-def test_copying_rows_repeat_and_ask_only_for_what_was_seen():
-    rows, targets = copying.copying_rows(runtime.generator(0), 50)
-    for row, wanted in zip(rows.tolist(), targets.tolist(), strict=True):
-        asked = [place for place, target in enumerate(wanted) if target >= 0]
-        for place in asked:
-            last = max(i for i in range(place) if row[i] == row[place])
-            assert row[last + 1] == wanted[place]
-        assert asked[0] == min(i for i in range(32) if row[i] in row[:i])
-
-
-def test_a_perfect_induction_head_scores_one():
-    class Perfect(GPT):
-        def attention_maps(self, tokens):
-            maps = torch.zeros(1, len(tokens), 2, 32, 32)
-            for row, line in enumerate(tokens.tolist()):
-                for place in range(32):
-                    seen = [i for i in range(place) if line[i] == line[place]]
-                    maps[0, row, 1, place, seen[-1] + 1 if seen else 0] = 1
-            return maps
-
-    rows, _ = copying.copying_rows(runtime.generator(0), 20)
-    model = Perfect(GPTConfig(vocab_size=24, context=32, width=8, heads=2))
-    assert copying.induction(model, rows) == 1
-    assert copying.induction(GPT(model.config), rows) < 0.15
-
-
 # --- studies --------------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +172,6 @@ def test_a_point_runs_again_with_the_same_result():
     assert first != studies.run_point("schedule", lr=5e-3, warmup=5, horizon=20, steps=20, seed=4)
     assert set(studies.run_point("repeats", stories=20, steps=60, seed=0)) == {"learned", "loss", "copied", "control"}
     assert studies.run_point("scaling", width=8, steps=60, seed=0)["tokens"] > 10_000
-    assert studies.run_point("copying", layers=1, steps=60, seed=0)["copies_from"] == -1
     question = {"examples": 30, "steps": 12, "seed": 0}
     assert 0 <= studies.run_point("head_start", start="scratch", **question)["accuracy"] < 0.5
 

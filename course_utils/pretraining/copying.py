@@ -11,24 +11,33 @@ from course_utils import initialization, training
 from course_utils.models import GPT, IGNORE, GPTConfig
 
 SYMBOLS, CONTEXT = 24, 32
-PERIODS = (8, 16)  # a row repeats a sequence of 8 to 15 different symbols
+FIRST = 12  # different symbols in the part that is copied from
+SPANS = (3, 7)  # a copied span has 3 to 6 symbols
+LAYERS = {"one layer": (1, 32), "one wide layer": (1, 64), "two layers": (2, 32)}  # layers and width that are compared
 
 
 def copying_rows(generator: torch.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and targets (count, 32): a random sequence again and again. What was seen before is the only target.
+    """Inputs and targets (count, 32): 12 different symbols in random order, then spans copied from random places.
 
-    The length of the sequence differs from row to row, so that no position alone tells where to look.
+    A span's first symbol is chance. What comes after it is the only target: it stood there before. Since spans jump,
+    no position tells where to look, only the symbols do.
     """
-    period = torch.randint(*PERIODS, (count, 1), generator=generator)
-    order = torch.rand(count, SYMBOLS, generator=generator).argsort(1)  # different symbols in random order
-    places = torch.arange(CONTEXT + 1) % period  # (count, 33)
-    tokens = order.gather(1, places)
-    targets = tokens[:, 1:].clone()
-    targets[torch.arange(CONTEXT) < period] = IGNORE  # nothing tells when the first round ends
-    return tokens[:, :-1], targets
+    order = torch.rand(count, SYMBOLS, generator=generator).argsort(1)[:, :FIRST]
+    places = torch.arange(FIRST).expand(count, FIRST)  # where in the first part each token stands
+    copied = torch.zeros(count, FIRST, dtype=torch.bool)
+    left = torch.zeros(count, dtype=torch.long)  # of the span that is being copied
+    for _ in range(CONTEXT + 1 - FIRST):
+        jump = (left == 0) | (places[:, -1] == FIRST - 1)
+        span = torch.randint(*SPANS, (count,), generator=generator)
+        start = torch.randint(FIRST - 1, (count,), generator=generator)
+        left = torch.where(jump, span, left) - 1
+        places = torch.cat([places, torch.where(jump, start, places[:, -1] + 1)[:, None]], 1)
+        copied = torch.cat([copied, ~jump[:, None]], 1)
+    tokens = order.gather(1, places)  # (count, 33)
+    return tokens[:, :-1], tokens[:, 1:].masked_fill(~copied[:, 1:], IGNORE)
 
 
-def copying_recipe(*, layers: int = 2, steps: int = 1500, width: int = 32) -> training.Experiment:
+def copying_recipe(*, layers: int = 2, width: int = 32, steps: int = 800) -> training.Experiment:
     """Train a tiny GPT to copy; measured: the loss on fresh sequences, and the best induction head."""
     config = GPTConfig(vocab_size=SYMBOLS, context=CONTEXT, width=width, heads=2, layers=layers)
 
@@ -36,9 +45,10 @@ def copying_recipe(*, layers: int = 2, steps: int = 1500, width: int = 32) -> tr
         return copying_rows(generator, int(batch_size))
 
     def measure(model: GPT, generator: torch.Generator) -> dict[str, float]:
-        rows, targets = copying_rows(generator, 100)
+        rows, targets = copying_rows(generator, 200)
         device = next(model.parameters()).device
-        return {"held-out": model(rows.to(device), targets.to(device))[1].item(), "induction": induction(model, rows)}
+        loss = model(rows.to(device), targets.to(device))[1].item()
+        return {"held-out": loss, "induction": induction(model, rows).max().item()}
 
     return training.Experiment(
         model=lambda generator: initialization.initialize_(GPT(config), "width", generator=generator),
@@ -48,38 +58,34 @@ def copying_recipe(*, layers: int = 2, steps: int = 1500, width: int = 32) -> tr
         steps=steps,
         measures={"copying": measure},
         measure_every=50,
-        levels={"guessing": torch.tensor(float(SYMBOLS)).log().item()},
-    )
+        levels={"guessing": torch.tensor(float(SYMBOLS)).log().item(),
+                "one of the 12": torch.tensor(float(FIRST)).log().item()},
+    )  # fmt: skip
 
 
-def induction(model: GPT, rows: torch.Tensor) -> float:
-    """How much the best head looks, where a symbol comes again, at the token after its last occurrence.
+@torch.no_grad()
+def induction(model: GPT, rows: torch.Tensor) -> torch.Tensor:
+    """How much each head looks at what came after earlier occurrences of the present symbol: (layers, heads).
 
-    1 for a perfect induction head; a head that looks at all tokens alike gets about 0.05.
+    A mean over the places where a symbol comes again. 1 for a perfect induction head; a head that looks at all tokens
+    alike gets about 0.08.
     """
     maps = model.attention_maps(rows.to(next(model.parameters()).device)).cpu()  # (layers, rows, heads, tokens, tokens)
-    same = rows[:, :, None] == rows[:, None, :]  # (rows, tokens, tokens)
-    before = same.tril(-1)
-    last = before.float().mul(torch.arange(rows.shape[1])).argmax(-1)  # the last occurrence before each token
-    again = before.any(-1)  # (rows, tokens)
-    wanted = (last + 1)[None, :, None, :, None].expand(*maps.shape[:-1], 1)
-    looks = maps.gather(-1, wanted)[..., 0].movedim(2, 1)  # (layers, heads, rows, tokens)
-    return looks[:, :, again].mean(-1).max().item()
+    before = (rows[:, :, None] == rows[:, None, :]).tril(-1)  # (rows, tokens, tokens) the same symbol, earlier
+    after = before.roll(1, -1)  # never wraps: the last column of `before` is empty
+    looks = (maps * after[None, :, None]).sum(-1).movedim(2, 1)  # (layers, heads, rows, tokens)
+    return looks[:, :, before.any(-1)].mean(-1)
 
 
 def points() -> Iterator[dict]:
-    """One layer and two, over ten seeds."""
-    for seed, layers in itertools.product(range(10), (1, 2)):
-        yield {"layers": layers, "seed": seed}
+    """One layer, one layer with more weights than the two, and two layers, over ten seeds."""
+    for seed, (layers, width) in itertools.product(range(10), LAYERS.values()):
+        yield {"layers": layers, "width": width, "seed": seed}
 
 
-def point(*, layers: int, seed: int, steps: int = 1500) -> dict:
-    """Loss and induction at the end, and the step at which the loss first fell below half of guessing."""
-    run = training.finish(copying_recipe(layers=layers, steps=steps).start(seed))
-    curve, guess = run.history["held-out"], run.history.levels["guessing"]
-    below = [int(step) for step, loss in zip(curve.steps, curve.values, strict=True) if loss < guess / 2]
-    return {
-        "loss": curve.last,
-        "induction": run.history["induction"].last,
-        "copies_from": below[0] if below else -1,
-    }
+def point(*, layers: int, width: int, seed: int, steps: int = 800) -> dict:
+    """Loss and induction every 50 steps, and at the end."""
+    run = training.finish(copying_recipe(layers=layers, width=width, steps=steps).start(seed))
+    curves = {name: [float(f"{value:.3g}") for value in run.history[name].values] for name in ("held-out", "induction")}
+    return {"loss": run.history["held-out"].last, "induction": run.history["induction"].last,
+            "losses": curves["held-out"], "inductions": curves["induction"]}  # fmt: skip
