@@ -73,7 +73,10 @@ class Dial(w.HBox):
 
     def _show(self, change) -> None:
         self.box.value = change["new"]
-        self.slider.value = min(max(change["new"], self.control.low), self.control.high)
+        shown = min(max(change["new"], self.control.low), self.control.high)
+        # A slider that was just moved stays where the hand has it: it may have gone on by now.
+        if not math.isclose(self.control.tidy(self.slider.value), shown, rel_tol=1e-6):
+            self.slider.value = shown
 
 
 @dataclass(frozen=True, kw_only=True)

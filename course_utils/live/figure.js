@@ -145,6 +145,7 @@ class View {
     this.drawTexts(this.frame.texts);
     this.drawPlots(this.skeleton, buffers, summary);
     this.speak(status);
+    nameControls(this.root);
     this.drawnAt = performance.now();
     Object.assign(this.root.dataset, state, { frame: n });
     this.tell({ type: "drawn", n });
@@ -194,10 +195,12 @@ class View {
 }
 
 // ipywidgets' sliders and their number boxes carry no name that a screen reader can find: give them the visible label.
+// They may appear after the first picture, and again with a second view: so each picture looks for new ones.
 function nameControls(el) {
-  for (const dial of el.closest(".cu-panel")?.querySelectorAll(".cu-dial") ?? []) {
+  for (const handle of el.closest(".cu-panel")?.querySelectorAll(".cu-dial .noUi-handle:not([aria-label])") ?? []) {
+    const dial = handle.closest(".cu-dial");
     const label = dial.querySelector(".widget-label")?.textContent ?? "";
-    dial.querySelector(".noUi-handle")?.setAttribute("aria-label", label);
+    handle.setAttribute("aria-label", label);
     dial.querySelector("input[type=number]")?.setAttribute("aria-label", `${label}, as a number`);
   }
 }
@@ -206,7 +209,6 @@ export default {
   render({ model, el }) {
     const view = new View(model, el);
     view.open();
-    setTimeout(() => nameControls(el), 500);
     return () => view.close();
   },
 };

@@ -20,6 +20,7 @@ CHROMIUM_ARGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 TOKEN = "test"
+WINDOW = {"width": 1300, "height": 1600}
 # The notebook in front: its kernel, and a way to run code there that no cell shows.
 KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
 EXECUTE = f"""async (code) => {{
@@ -32,6 +33,16 @@ EXECUTE = f"""async (code) => {{
   await future.done;
   return printed;
 }}"""
+# Run one cell again, and wait for the panel that takes the place of the old one.
+RUN_CELL = """async (index) => {
+  const notebook = window.jupyterapp.shell.currentWidget.content;
+  const cell = notebook.widgets[index].node;
+  cell.querySelectorAll('.cu-panel').forEach((old) => { old.dataset.old = 'yes'; });
+  notebook.activeCellIndex = index;
+  await window.jupyterapp.commands.execute('notebook:run-cell');
+}"""
+DRAWN = """(index) => window.jupyterapp.shell.currentWidget.content.widgets[index].node
+  .querySelector('.cu-panel:not([data-old]) .cu-figure[data-frame]')"""
 
 
 def chromium() -> str:
@@ -100,14 +111,14 @@ class Server:
 class Notebook:
     """One notebook open in a page. Errors of the page are collected in ``errors``."""
 
-    def __init__(self, browser, server: Server, name: str, *, width: int = 1300, height: int = 1600):
+    def __init__(self, browser, server: Server, name: str, *, height: int | None = None):
         self.server, self.name = server, name
-        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.page = browser.new_page(viewport=WINDOW | ({"height": height} if height else {}))
         self.page.set_default_timeout(60_000)
         self.errors: list[str] = []
         self.received = 0
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
         self.page.on("websocket", lambda socket: socket.on("framereceived", self._count))
         self.page.goto(f"http://127.0.0.1:{server.port}/lab/workspaces/w{time.time_ns()}/tree/{name}?token={TOKEN}")
         self.wait_ready()
@@ -136,6 +147,11 @@ class Notebook:
         self.top()
         raised = self.page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
         assert not raised, raised[0]
+
+    def run_panel_cell(self, index: int) -> None:
+        """Run the cell at this position, and wait until its panel has drawn."""
+        self.page.evaluate(RUN_CELL, index)
+        self.page.wait_for_function(DRAWN, arg=index)
 
     def top(self) -> None:
         self.page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0 }")
@@ -201,11 +217,19 @@ class Panel:
     def wait_step(self, step: float) -> None:
         self.wait(lambda: self.number("step") >= step, f"step {step:g}")
 
-    def slider(self, label: str | None = None):
-        """The handle of the slider with this label, or of the first one."""
-        dials = self.box.locator(".cu-dial")
-        dial = dials.filter(has_text=label) if label else dials
-        return dial.locator(".noUi-handle").first
+    def slider(self, label: str):
+        """The handle of the slider with this label."""
+        return self.box.locator(".cu-dial").filter(has_text=label).locator(".noUi-handle").first
+
+    def move_first_control(self) -> None:
+        """Give the first slider or list another value."""
+        control = self.box.locator(".cu-dial .noUi-handle, .cu-row select").first
+        if control.evaluate("node => node.tagName") == "SELECT":
+            other = control.evaluate("node => [...node.options].findIndex((one) => !one.selected)")
+            control.select_option(index=other)
+        else:
+            at_end = control.get_attribute("aria-valuenow") == control.get_attribute("aria-valuemax")
+            control.press("ArrowLeft" if at_end else "ArrowRight")
 
     def number_box(self, label: str):
         return self.box.locator(".cu-dial").filter(has_text=label).locator("input[type=number]")

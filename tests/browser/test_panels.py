@@ -4,19 +4,31 @@ import time
 
 import pytest
 
+from tests.browser.lab import WINDOW
 
-@pytest.fixture
-def notebook(open_notebook):
-    opened = open_notebook("panels.ipynb")
-    opened.run_all()
-    return opened
+PANEL_CELL = 1
 
 
 @pytest.fixture
-def panel(notebook):
-    first = notebook.panel("First panel")
-    first.drawn()
-    return first
+def panel(shared):
+    """The first panel of a page that tests share, made anew."""
+    shared.errors.clear()
+    shared.page.set_viewport_size(WINDOW)
+    shared.run_panel_cell(PANEL_CELL)
+    made = shared.panel("First panel")
+    yield made
+    assert made.box.locator(".cu-error").count() == 0
+    assert shared.errors == []
+
+
+@pytest.fixture
+def own_panel(open_notebook):
+    """The first panel of a page that a test may spoil."""
+    notebook = open_notebook("panels.ipynb")
+    notebook.run_all()
+    made = notebook.panel("First panel")
+    made.drawn()
+    return made
 
 
 def start(panel, step=20):
@@ -24,9 +36,15 @@ def start(panel, step=20):
     panel.wait_step(step)
 
 
+def in_kernel(panel, expression):
+    return panel.notebook.run_code(f"print({expression})").strip()
+
+
 def select_panel_cell(notebook):
     """Make the cell of the first panel the active one."""
-    notebook.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1 }")
+    notebook.page.evaluate(
+        "(index) => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = index }", PANEL_CELL
+    )
 
 
 def test_start_pause_step_reset_pin(panel):
@@ -82,7 +100,8 @@ def test_an_absurd_learning_rate_typed_in_is_explained_and_reset_works(panel):
 
 def test_a_thousand_slider_events_in_five_seconds(panel):
     start(panel)
-    panel.slider("learning rate").evaluate(
+    handle = panel.slider("learning rate")
+    handle.evaluate(
         """async (handle) => {
           const start = performance.now();
           for (let i = 0; i < 1000; i++) {
@@ -93,13 +112,15 @@ def test_a_thousand_slider_events_in_five_seconds(panel):
           }
         }"""
     )
-    assert panel.number("events") > 20
-    assert panel.notebook.trainers() == 1
+    knob, shown = "panel.session.runs[0].knobs['lr']", panel.number_box("learning rate")
+    panel.wait(lambda: in_kernel(panel, knob) == "0.01" == shown.input_value(), "the last of the events")
+    assert panel.number("events") > 1 and panel.notebook.trainers() == 1
+    handle.press("ArrowRight")
+    panel.wait(lambda: in_kernel(panel, knob) == "0.013" == shown.input_value(), "one event more")
     step = panel.number("step")
     panel.wait_step(step + 1)
     panel.click("Pause")
     panel.wait_status("ready")
-    assert panel.box.locator(".cu-error").count() == 0
 
 
 def test_fifty_starts_and_stops(panel):
@@ -115,7 +136,7 @@ def test_a_setting_begins_a_new_run_and_goes_on(panel):
     start(panel)
     panel.box.locator("select").first.select_option("32")
     panel.wait_status("running")
-    assert panel.notebook.run_code("print(panel.session.runs[0].model.sizes)").strip() == "[4, 32, 3]"
+    assert in_kernel(panel, "panel.session.runs[0].model.sizes") == "[4, 32, 3]"
 
 
 def test_starting_another_panel_pauses_this_one(panel):
@@ -131,17 +152,15 @@ def test_the_cell_run_ten_times_while_training(panel):
     notebook = panel.notebook
     for _ in range(10):
         start(notebook.panel("First panel"), 1)
-        select_panel_cell(notebook)
-        notebook.command("notebook:run-cell")
-        notebook.page.wait_for_function("() => document.querySelector('.cu-figure')?.dataset.step === '0'")
-        assert notebook.trainers() == 0
+        notebook.run_panel_cell(PANEL_CELL)
+        assert notebook.panel("First panel").data("step") == "0" and notebook.trainers() == 0
     start(notebook.panel("First panel"))
     assert notebook.trainers() == 1
 
 
-def test_the_kernel_restarted_while_training(panel):
-    notebook = panel.notebook
-    start(panel)
+def test_the_kernel_restarted_while_training(own_panel):
+    notebook = own_panel.notebook
+    start(own_panel)
     notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     notebook.wait_ready()
     notebook.page.evaluate("() => { window.ran = undefined }")
@@ -152,10 +171,10 @@ def test_the_kernel_restarted_while_training(panel):
     assert notebook.trainers() == 1
 
 
-def test_the_page_reloaded_while_training(panel):
-    notebook = panel.notebook
+def test_the_page_reloaded_while_training(own_panel):
+    notebook = own_panel.notebook
     notebook.command("docmanager:save")
-    start(panel)
+    start(own_panel)
     notebook.page.reload()
     notebook.wait_ready()
     again = notebook.panel("First panel")
@@ -168,22 +187,22 @@ def test_the_page_reloaded_while_training(panel):
     assert len(again.notebook.page.locator(".cu-plot .scatterlayer path").all()) > 0, "redrawn from its history"
 
 
-def test_a_second_view_of_the_panel(panel):
-    notebook = panel.notebook
-    start(panel)
+def test_a_second_view_of_the_panel(own_panel):
+    notebook = own_panel.notebook
+    start(own_panel)
     select_panel_cell(notebook)
     notebook.command("notebook:create-output-view")
     view = notebook.page.locator(".jp-LinkedOutputView .cu-figure")
     view.wait_for()
     notebook.page.wait_for_function("() => document.querySelector('.jp-LinkedOutputView .cu-figure').dataset.step > 0")
-    panel.click("Pause")
-    panel.wait_status("ready")
-    assert view.get_attribute("data-step") == panel.data("step")
+    own_panel.click("Pause")
+    own_panel.wait_status("ready")
+    own_panel.wait(lambda: view.get_attribute("data-step") == own_panel.data("step"), "both views at the same step")
 
 
-def test_the_last_view_removed_pauses_the_run(panel):
-    notebook = panel.notebook
-    start(panel)
+def test_the_last_view_removed_pauses_the_run(own_panel):
+    notebook = own_panel.notebook
+    start(own_panel)
     select_panel_cell(notebook)
     notebook.command("notebook:delete-cell")
     end = time.monotonic() + 10
@@ -191,14 +210,19 @@ def test_the_last_view_removed_pauses_the_run(panel):
         assert time.monotonic() < end, "nobody looks, and it still trains"
 
 
+def change_theme(notebook, theme):
+    notebook.command("apputils:change-theme", theme=theme)
+    notebook.page.locator("#jupyterlab-splash").wait_for(state="detached")  # JupyterLab's cover while it changes
+
+
 def test_it_follows_the_theme(panel):
     ink = "() => getComputedStyle(document.querySelector('.cu-plot .xtitle')).fill"
     light = panel.page.evaluate(ink)
-    panel.notebook.command("apputils:change-theme", theme="JupyterLab Dark")
+    change_theme(panel.notebook, "JupyterLab Dark")
     panel.page.wait_for_function(f"(light) => ({ink})() !== light", arg=light)
     channels = [int(one) for one in panel.page.evaluate(ink).strip("rgba()").split(",")[:3]]
     assert min(channels) > 150, "light ink on a dark page"
-    panel.notebook.command("apputils:change-theme", theme="JupyterLab Light")
+    change_theme(panel.notebook, "JupyterLab Light")
     panel.page.wait_for_function(f"(light) => ({ink})() === light", arg=light)
 
 
@@ -215,12 +239,11 @@ def test_a_narrow_window(panel):
         assert button.bounding_box()["x"] + button.bounding_box()["width"] <= right
 
 
-def test_an_explorer_follows_its_control(notebook):
-    explorer = notebook.panel("Explorer")
+def test_an_explorer_follows_its_control(panel):
+    explorer = panel.notebook.panel("Explorer")
     explorer.drawn()
     assert explorer.status() == "power 2"
-    explorer.slider("power").focus()
-    notebook.page.keyboard.press("ArrowRight")
+    explorer.slider("power").press("ArrowRight")
     explorer.wait(lambda: explorer.status() == "power 3", "power 3")
     explorer.click("Defaults")
     explorer.wait(lambda: explorer.status() == "power 2", "power 2 again")
