@@ -31,7 +31,7 @@ Batch = tuple[Tensor, ...]
 class Sweep:
     """What K networks did.
 
-    losses: (steps, K), nan after the step at which a network diverged.  diverged_at: that step for each, counted
+    losses: (steps, K) float64, nan after the step at which a network diverged.  diverged_at: that step for each, counted
     from 1, or None.  parameters: the final weights by name, (K, ...).  accuracy: (K,), the share of the test batch
     that is guessed right, nan for a network that diverged; None without a test batch.
     """
@@ -88,7 +88,7 @@ def train_many(
 
 def _spread(**settings: object) -> list[list]:
     """Every setting as a list of K."""
-    lists = {name: list(value) if isinstance(value, Sequence) else [value] for name, value in settings.items()}
+    lists = {name: list(value) if hasattr(value, "__len__") else [value] for name, value in settings.items()}
     count = max(len(values) for values in lists.values())
     for name, values in lists.items():
         if len(values) not in (1, count):
@@ -213,7 +213,7 @@ def _draws(batches, seeds: list[int], device: torch.device) -> Callable[[], tupl
 
 def _train(stack: _Stack, optimizer, draw, loss, schedule, steps: int) -> tuple[Tensor, tuple[int | None, ...]]:
     """Step all networks that have not diverged. Returns the losses (steps, K) and who diverged when."""
-    losses = torch.full((steps, len(stack.weights)), math.nan)
+    losses = torch.full((steps, len(stack.weights)), math.nan, dtype=torch.float64)
     first: list[float] = []
     diverged_at: list[int | None] = [None] * len(stack.weights)
     for step in range(steps):
@@ -228,7 +228,8 @@ def _train(stack: _Stack, optimizer, draw, loss, schedule, steps: int) -> tuple[
         optimizer.step()
         values = now.tolist()
         first = first or values
-        losses[step] = torch.tensor([math.nan if diverged_at[k] else value for k, value in enumerate(values)])
+        seen = [math.nan if diverged_at[k] else value for k, value in enumerate(values)]
+        losses[step] = torch.tensor(seen, dtype=torch.float64)
         for k, value in enumerate(values):
             too_far = not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(first[k]))
             if diverged_at[k] is None and too_far:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from course_utils.models import GPT, MLP, GPTConfig, count_parameters
 
 INDEX_BYTES = 8  # of a token or a label
@@ -173,7 +175,8 @@ def _fullest(kept: _Kept, size: int, checkpointing: bool) -> int:
 
 def _kept_by_mlp(model: MLP, rows: int) -> _Kept:
     first, *hidden, classes = model.sizes
-    norm, layers, reads = not model.norms or hasattr(model.norms[0], "weight"), [], first
+    norm = any(isinstance(part, nn.LayerNorm) for part in model.norms)
+    layers, reads = [], first
     for width in hidden:
         added = model.residual and reads == width
         copies = norm + (model.activation in SAVES_INPUT) + (model.activation in SAVES_OUTPUT and added)

@@ -1,0 +1,226 @@
+"""A sweep's networks are those that `training.fit` trains one by one."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from course_utils import data, initialization, runtime, sweeps, training
+from course_utils.models import GPT, MLP, GPTConfig
+
+SPLIT = data.digits_split()
+CLOSE = 1e-10  # in float64, where a different order of sums leaves no trace
+FLOAT32 = 2e-5  # the same, in float32
+
+
+def digit_batches(generator):
+    rows = torch.randint(len(SPLIT.train_images), (32,), generator=generator)
+    return SPLIT.train_images[rows], SPLIT.train_labels[rows]
+
+
+def exact_batches(generator):
+    images, labels = digit_batches(generator)
+    return images.double(), labels
+
+
+def mlp(gain=1.0, sizes=(64, 32, 32, 10), dtype=torch.float32, **options):
+    def build(generator):
+        return initialization.initialize_(MLP(sizes, **options), "he", generator=generator, gain=gain).to(dtype)
+
+    return build
+
+
+def alone(build, batches, *, steps, lr, seed, decay=0.0, **options):
+    """One network through the one loop."""
+    experiment = training.Experiment(
+        model=build, batches=batches, steps=steps, knobs={"lr": lr, "weight_decay": decay}, **options
+    )
+    return training.finish(experiment.start(seed, device="cpu"))
+
+
+def differences(sweep, k, run):
+    """The largest differences in loss and in weights between network k and a run of its own."""
+    steps = run.step_count
+    loss = (sweep.losses[:steps, k] - torch.from_numpy(run.history.loss)).abs().max().item()
+    named = dict(run.model.named_parameters())
+    assert sweep.parameters.keys() == named.keys()
+    return loss, max((sweep.parameters[name][k] - named[name]).abs().max().item() for name in named)
+
+
+@pytest.mark.parametrize(("optimizer", "rates"), [("sgd", [0.01, 0.1, 0.5, 0.1]), ("adamw", [1e-3, 3e-3, 1e-2, 1e-3])])
+def test_each_network_is_the_one_that_fit_trains(optimizer, rates):
+    gains, seeds, decays = [0.5, 1.0, 1.5, 1.0], [0, 1, 1, 3], [0.0, 0.1, 0.1, 0.3]
+    options = {"optimizer": optimizer, "schedule": training.cosine(40, warmup=5)}
+    builds = [mlp(gain, dtype=torch.float64, norm=True) for gain in gains]
+    sweep = sweeps.train_many(
+        builds, exact_batches, steps=40, lr=rates, seed=seeds, weight_decay=decays, device="cpu", **options
+    )
+    assert sweep.losses.shape == (40, 4)
+    assert sweep.diverged_at == (None,) * 4
+    for k in range(4):
+        run = alone(builds[k], exact_batches, steps=40, lr=rates[k], seed=seeds[k], decay=decays[k], **options)
+        assert max(differences(sweep, k, run)) < CLOSE
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_gpt_with_the_default_start_too(tied):
+    def build(_):
+        return GPT(GPTConfig(vocab_size=20, context=8, width=16, heads=2, layers=2, tied=tied)).double()
+
+    def batches(generator):
+        tokens = torch.randint(20, (4, 9), generator=generator)
+        return tokens[:, :-1], tokens[:, 1:]
+
+    sweep = sweeps.train_many(build, batches, steps=15, lr=[1e-3, 1e-2], seed=[4, 5], device="cpu")
+    for k, (lr, seed) in enumerate([(1e-3, 4), (1e-2, 5)]):
+        assert max(differences(sweep, k, alone(build, batches, steps=15, lr=lr, seed=seed))) < CLOSE
+
+
+def test_a_list_of_batches_is_the_same_for_all_and_starts_again():
+    batches = [digit_batches(runtime.generator(number)) for number in range(3)]
+    sweep = sweeps.train_many(mlp(), batches, steps=7, lr=1e-2, seed=range(2), device="cpu")
+    for seed in range(2):
+        assert max(differences(sweep, seed, alone(mlp(), batches, steps=7, lr=1e-2, seed=seed))) < FLOAT32
+
+
+def test_networks_with_the_same_seed_share_their_batches():
+    drawn = []
+
+    def batches(generator):
+        drawn.append(generator.initial_seed())
+        return digit_batches(generator)
+
+    sweep = sweeps.train_many(mlp(), batches, steps=5, lr=1e-2, seed=[7, 8, 7], device="cpu")
+    assert len(drawn) == 5 * 2
+    assert torch.equal(sweep.losses[:, 0], sweep.losses[:, 2])
+    assert not torch.equal(sweep.losses[:, 0], sweep.losses[:, 1])
+
+
+def test_a_loss_of_ones_own():
+    def loss(model, batch, *, smoothing=0.1):
+        return nn.functional.cross_entropy(model(batch[0]), batch[1], label_smoothing=smoothing)
+
+    sweep = sweeps.train_many(mlp(), digit_batches, steps=10, lr=1e-2, loss=loss, seed=3, device="cpu")
+    assert max(differences(sweep, 0, alone(mlp(), digit_batches, steps=10, lr=1e-2, seed=3, loss=loss))) < FLOAT32
+
+
+def test_learning_rates_by_parameter_as_mup_needs_them():
+    def build(generator):
+        return initialization.initialize_(MLP([64, 48, 48, 10]), "mup", generator=generator, base_width=16)
+
+    batches = [digit_batches(runtime.generator(0))]
+    factors = initialization.mup_learning_rates(build(runtime.generator(0)), base_width=16)
+    sweep = sweeps.train_many(build, batches, steps=5, lr=[1e-3, 1e-2], lr_factors=factors, device="cpu")
+    for k, lr in enumerate([1e-3, 1e-2]):
+        model = build(runtime.generator(0))
+        groups = initialization.mup_groups(model, lr=lr, base_width=16)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
+        for _ in range(5):
+            optimizer.zero_grad()
+            training.default_loss(model, batches[0]).backward()
+            optimizer.step()
+        for name, weight in model.named_parameters():
+            assert torch.allclose(sweep.parameters[name][k], weight, atol=FLOAT32)
+
+
+# --- divergence --------------------------------------------------------------------------------------------------
+
+
+def test_one_that_diverges_stops_where_fit_stops_and_leaves_the_others_untouched():
+    settings = {"steps": 12, "seed": [0, 1, 2], "optimizer": "sgd", "device": "cpu",
+                "test": (SPLIT.test_images, SPLIT.test_labels)}  # fmt: skip
+    tame = sweeps.train_many(mlp(), digit_batches, lr=[0.1, 0.1, 0.1], **settings)
+    wild = sweeps.train_many(mlp(), digit_batches, lr=[0.1, 1e4, 0.1], **settings)
+    run = alone(mlp(), digit_batches, steps=12, lr=1e4, seed=1, optimizer="sgd")
+    assert run.status == "diverged"
+    assert wild.diverged_at == (None, run.step_count, None)
+    assert wild.losses[run.step_count:, 1].isnan().all()
+    assert wild.accuracy.isnan().tolist() == [False, True, False]
+    for k in (0, 2):
+        assert torch.equal(wild.losses[:, k], tame.losses[:, k])
+        assert wild.accuracy[k] == tame.accuracy[k]
+        assert all(torch.equal(wild.parameters[name][k], tame.parameters[name][k]) for name in tame.parameters)
+
+
+def test_its_weights_stay_those_of_its_last_step():
+    def weights_after(steps):
+        sweep = sweeps.train_many(mlp(), digit_batches, steps=steps, lr=[1e4, 0.1], optimizer="sgd", device="cpu")
+        return sweep, sweep.parameters["layers.0.weight"][0]
+
+    stopped_at = weights_after(12)[0].diverged_at[0]
+    assert torch.equal(weights_after(12)[1], weights_after(stopped_at)[1])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_from_the_start_is_a_divergence_at_step_1(bad):
+    def loss(model, batch):
+        return training.default_loss(model, batch) + bad
+
+    sweep = sweeps.train_many(mlp(), digit_batches, steps=4, lr=1e-2, seed=[0, 1], loss=loss, device="cpu")
+    assert sweep.diverged_at == (1, 1)
+    assert sweep.losses[1:].isnan().all()
+
+
+# --- what comes back ---------------------------------------------------------------------------------------------
+
+
+def test_accuracy_is_the_share_that_the_final_weights_guess_right():
+    test = (SPLIT.test_images, SPLIT.test_labels)
+    sweep = sweeps.train_many(mlp(), digit_batches, steps=150, lr=[1e-4, 1e-2], test=test, device="cpu")
+    for k in range(2):
+        model = MLP([64, 32, 32, 10])
+        model.load_state_dict({name: stacked[k] for name, stacked in sweep.parameters.items()})
+        right = (model(test[0]).argmax(-1) == test[1]).float().mean()
+        assert sweep.accuracy[k].item() == pytest.approx(right.item())
+    assert sweep.accuracy[0] < 0.8 < sweep.accuracy[1]
+
+
+def test_a_target_that_does_not_count_is_neither_right_nor_wrong():
+    def batches(generator):
+        return torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2, dtype=torch.long)
+
+    def build(generator):
+        config = GPTConfig(vocab_size=3, context=4, width=4, heads=1, layers=0)
+        return initialization.initialize_(GPT(config), "zeros")  # always guesses token 0
+
+    test = (torch.zeros(1, 4, dtype=torch.long), torch.tensor([[0, 0, 1, -100]]))
+    sweep = sweeps.train_many(build, batches, steps=1, lr=0.0, test=test, device="cpu")
+    assert sweep.accuracy.tolist() == pytest.approx([2 / 3])
+
+
+def test_nothing_comes_from_or_goes_to_torchs_global_generator():
+    state = torch.random.get_rng_state()
+    first = sweeps.train_many(mlp(), digit_batches, steps=3, lr=1e-2, seed=[0, 1], device="cpu")
+    assert torch.equal(state, torch.random.get_rng_state())
+    torch.manual_seed(99)
+    again = sweeps.train_many(mlp(), digit_batches, steps=3, lr=1e-2, seed=[0, 1], device="cpu")
+    assert torch.equal(first.losses, again.losses)
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------
+
+
+def frozen(generator):
+    model = mlp()(generator)
+    model.layers[0].weight.requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"steps": 0}, "steps 0: expected 1 or more"),
+    ({"lr": [0.1, 0.2], "seed": [1, 2, 3]}, "lr has 2 values and another setting 3: give one or 3"),
+    ({"lr": -1.0}, "lr -1.0: expected a number, 0 or more"),
+    ({"optimizer": "lion"}, "optimizer 'lion': choose one of adamw, sgd"),
+    ({"model": [mlp(), mlp(sizes=(64, 16, 10))]}, "network 1 is built differently from network 0"),
+    ({"model": [mlp(), mlp(activation="tanh")]}, "network 1 is built differently from network 0"),
+    ({"model": [mlp(), mlp(residual=True)]}, "network 1 is built differently from network 0"),
+    ({"model": lambda _: nn.BatchNorm1d(64)}, "BatchNorm1d has buffers"),
+    ({"model": frozen}, "network 0 has frozen weights"),
+    ({"lr_factors": {"nothing": 2.0}}, "lr_factors: no parameter nothing"),
+])  # fmt: skip
+def test_bad_input_says_what_to_do(changes, message):
+    arguments = {"model": mlp(), "batches": digit_batches, "steps": 2, "lr": 0.1, "device": "cpu"} | changes
+    with pytest.raises(ValueError, match=message):
+        sweeps.train_many(arguments.pop("model"), arguments.pop("batches"), **arguments)
