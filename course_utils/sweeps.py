@@ -31,9 +31,9 @@ Batch = tuple[Tensor, ...]
 class Sweep:
     """What K networks did.
 
-    losses: (steps, K) float64, nan after the step at which a network diverged.  diverged_at: that step for each, counted
-    from 1, or None.  parameters: the final weights by name, (K, ...).  accuracy: (K,), the share of the test batch
-    that is guessed right, nan for a network that diverged; None without a test batch.
+    losses: (steps, K) float64, nan after the step at which a network diverged.  diverged_at: that step for each,
+    counted from 1, or None.  parameters: the final weights by name, (K, ...).  accuracy: (K,), the share of the
+    test batch that is guessed right, nan for a network that diverged; None without a test batch.
     """
 
     losses: Tensor

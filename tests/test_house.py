@@ -15,7 +15,8 @@ PACKAGE = ROOT / "course_utils"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (  # a module imports only from rows above its own
     ("runtime", "evidence", "data", "models"),
-    ("initialization", "training", "sweeps", "checkpoint"),
+    ("initialization", "training", "checkpoint"),
+    ("sweeps",),
     ("pretraining", "finetuning", "distillation"),
     ("figures",),
     ("live",),

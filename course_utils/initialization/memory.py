@@ -8,6 +8,7 @@ compare the count with what PyTorch really holds; for Llama it is a count of the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from torch import nn
 
@@ -85,12 +86,17 @@ class TrainingMemory:
 
 @dataclass(frozen=True)
 class _Kept:
-    """Numbers kept for the backward pass: by each layer, what it reads included; what it reads; after the last."""
+    """Numbers kept for the backward pass: by each layer, what it reads, and what else it keeps; after the last one.
 
-    layers: list[int]
-    inputs: list[int]
+    again: what else a layer keeps when it is computed a second time; then no other layer holds what comes out.
+    statistics: of each layer, in float32 whatever the precision.
+    """
+
+    reads: list[int]
+    inner: list[int]
+    again: list[int]
     end: int
-    statistics: int = 0  # in each layer, float32 in every precision
+    statistics: int = 0
 
 
 def training_memory(
@@ -107,8 +113,8 @@ def training_memory(
     model: an MLP or a GPT (on "meta" will do), a `GPTConfig`, a `Llama`, or a name in `NAMED_MODELS`.
     batch: rows in a step; tokens: in each row, the model's context by default.  precision: "float32" or "bfloat16"
     (mixed: a float32 copy of the weights stays with the optimizer).  optimizer: "adamw" or "sgd".
-    checkpointing: keep only what each layer or block reads, and compute the rest again when it is its turn (Chen
-    et al. 2016).  ValueError for an unknown name, or more tokens than the context.
+    checkpointing: keep only what each block reads, and compute the rest again when it is its turn (Chen et al.
+    2016).  ValueError for an unknown name, more tokens than the context, or checkpointing of an MLP.
     """
     shape = _shape(model)
     size = _choose(PRECISIONS, precision, "precision")
@@ -118,6 +124,8 @@ def training_memory(
     if isinstance(shape, MLP):
         if tokens is not None:
             raise ValueError("tokens: an MLP reads none; its rows are given by batch")
+        if checkpointing:
+            raise ValueError("checkpointing: counted block by block, and an MLP has no blocks; leave it out")
         kept, indices = _kept_by_mlp(shape, batch), batch
     else:
         rows = batch * _tokens(shape, tokens)
@@ -163,48 +171,40 @@ def _tokens(shape: GPTConfig | Llama, tokens: int | None) -> int:
 
 
 def _fullest(kept: _Kept, size: int, checkpointing: bool) -> int:
-    """Bytes at the fullest moment: the end of the forward pass or, recomputing, the largest layer's turn."""
+    """Bytes at the fullest moment: the end of the forward pass or, recomputing, the turn of some layer."""
+    after_forward = size * (sum(kept.reads) + kept.end)
+    statistics = STATISTIC_BYTES * kept.statistics
     if not checkpointing:
-        return size * (sum(kept.layers) + kept.end) + STATISTIC_BYTES * kept.statistics * len(kept.layers)
-    turns = [
-        size * (layer - reads) + STATISTIC_BYTES * kept.statistics
-        for layer, reads in zip(kept.layers, kept.inputs, strict=True)
-    ]
-    return size * sum(kept.inputs) + max([size * kept.end, *turns])
+        return after_forward + size * sum(kept.inner) + statistics * len(kept.inner)
+    still_there = accumulate(kept.reads)  # at a layer's turn, what later layers read is gone
+    turns = zip(still_there, kept.again, strict=True)
+    return max([after_forward, *(size * (reads + again) + statistics for reads, again in turns)])
 
 
 def _kept_by_mlp(model: MLP, rows: int) -> _Kept:
-    first, *hidden, classes = model.sizes
     norm = any(isinstance(part, nn.LayerNorm) for part in model.norms)
-    layers, reads = [], first
-    for width in hidden:
-        added = model.residual and reads == width
-        copies = norm + (model.activation in SAVES_INPUT) + (model.activation in SAVES_OUTPUT and added)
-        layers.append(rows * (reads + copies * width + 2 * norm))
-        reads = width
-    return _Kept(layers, [rows * width for width in [first, *hidden][:-1]], rows * (reads + classes))
+    inner, again = [], []
+    for before, width in pairwise(model.sizes[:-1]):
+        added = model.residual and before == width
+        copies = norm + (model.activation in SAVES_INPUT)
+        saves_output = model.activation in SAVES_OUTPUT
+        inner.append(rows * ((copies + (saves_output and added)) * width + 2 * norm))  # else the next layer reads it
+        again.append(rows * ((copies + saves_output) * width + 2 * norm))
+    *reads, last, classes = (rows * width for width in model.sizes)
+    return _Kept(reads, inner, again, last + classes)
 
 
 def _kept_by_gpt(config: GPTConfig, rows: int) -> _Kept:
     width = config.width
-    # read, norm, q, k, v, mixed values, stream, norm; the MLP before and after its activation; two norms' statistics
-    block = rows * (8 * width + 2 * 4 * width + 4)
-    return _Kept(
-        layers=[block] * config.layers,
-        inputs=[rows * width] * config.layers,
-        end=rows * (2 * width + 2 + config.vocab_size),
-        statistics=rows * config.heads,
-    )
+    # norm, q, k, v, mixed values, stream, norm; the MLP before and after its activation; two norms' statistics
+    inner = [rows * (7 * width + 2 * 4 * width + 4)] * config.layers
+    end = rows * (2 * width + 2 + config.vocab_size)
+    return _Kept([rows * width] * config.layers, inner, inner, end, statistics=rows * config.heads)
 
 
 def _kept_by_llama(shape: Llama, rows: int) -> _Kept:
-    width = shape.width
-    # as a GPT's block, with fewer keys and values; the MLP's two inner tensors, the activated one, their product
-    keys = 2 * width * shape.kv_heads // shape.heads
-    block = rows * (6 * width + keys + 4 * shape.hidden + 2)
-    return _Kept(
-        layers=[block] * shape.layers,
-        inputs=[rows * width] * shape.layers,
-        end=rows * (2 * width + 1 + shape.vocab_size),
-        statistics=rows * shape.heads,
-    )
+    width, keys = shape.width, 2 * shape.width * shape.kv_heads // shape.heads
+    # as a GPT's block, with fewer keys and values; of the MLP two inner tensors, the activated one, and a product
+    inner = [rows * (5 * width + keys + 4 * shape.hidden + 2)] * shape.layers
+    end = rows * (2 * width + 1 + shape.vocab_size)
+    return _Kept([rows * width] * shape.layers, inner, inner, end, statistics=rows * shape.heads)
