@@ -225,9 +225,9 @@ def test_64_blocks_with_zeroed_branches_train():
     split = data.digits_split()
     batches = [(split.train_images[:128], split.train_labels[:128])]
     model = started(MLP([64, *[32] * 65, 10], activation="tanh", residual=True), "zero_branches")
-    history = training.fit(model, batches, steps=40, lr=3e-3, device="cpu")
+    history = training.fit(model, batches, steps=40, lr=1e-3, device="cpu")
     assert history.loss[0] > 2.2
-    assert history.loss[-1] < 0.5
+    assert history.loss[-1] < 0.1
 
 
 def test_zeroed_relu_branches_would_never_wake_and_are_refused():

@@ -8,7 +8,7 @@ compare the count with what PyTorch really holds; for Llama it is a count of the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 from torch import nn
 
@@ -86,17 +86,16 @@ class TrainingMemory:
 
 @dataclass(frozen=True)
 class _Kept:
-    """Numbers kept for the backward pass: by each layer, what it reads, and what else it keeps; after the last one.
+    """Numbers kept for the backward pass: what layers or blocks read, what else they keep, and after the last one.
 
-    again: what else a layer keeps when it is computed a second time; then no other layer holds what comes out.
-    statistics: of each layer, in float32 whatever the precision.
+    statistics: what they keep in float32 whatever the precision.  blocks: how many alike there are.
     """
 
-    reads: list[int]
-    inner: list[int]
-    again: list[int]
+    reads: int
+    inner: int
     end: int
     statistics: int = 0
+    blocks: int = 1
 
 
 def training_memory(
@@ -171,40 +170,44 @@ def _tokens(shape: GPTConfig | Llama, tokens: int | None) -> int:
 
 
 def _fullest(kept: _Kept, size: int, checkpointing: bool) -> int:
-    """Bytes at the fullest moment: the end of the forward pass or, recomputing, the turn of some layer."""
-    after_forward = size * (sum(kept.reads) + kept.end)
-    statistics = STATISTIC_BYTES * kept.statistics
+    """Bytes at the fullest moment: the end of the forward pass or, recomputing, the last block's turn."""
+    inner = size * kept.inner + STATISTIC_BYTES * kept.statistics
     if not checkpointing:
-        return after_forward + size * sum(kept.inner) + statistics * len(kept.inner)
-    still_there = accumulate(kept.reads)  # at a layer's turn, what later layers read is gone
-    turns = zip(still_there, kept.again, strict=True)
-    return max([after_forward, *(size * (reads + again) + statistics for reads, again in turns)])
+        return size * (kept.reads + kept.end) + inner
+    return size * kept.reads + max(size * kept.end, inner // kept.blocks)
 
 
 def _kept_by_mlp(model: MLP, rows: int) -> _Kept:
     norm = any(isinstance(part, nn.LayerNorm) for part in model.norms)
-    inner, again = [], []
+    inner = 0
     for before, width in pairwise(model.sizes[:-1]):
         added = model.residual and before == width
-        copies = norm + (model.activation in SAVES_INPUT)
-        saves_output = model.activation in SAVES_OUTPUT
-        inner.append(rows * ((copies + (saves_output and added)) * width + 2 * norm))  # else the next layer reads it
-        again.append(rows * ((copies + saves_output) * width + 2 * norm))
-    *reads, last, classes = (rows * width for width in model.sizes)
-    return _Kept(reads, inner, again, last + classes)
+        # what an activation gives is mostly what the next layer reads, and then it is kept once
+        copies = norm + (model.activation in SAVES_INPUT) + (model.activation in SAVES_OUTPUT and added)
+        inner += copies * width + 2 * norm
+    return _Kept(reads=rows * sum(model.sizes[:-1]), inner=rows * inner, end=rows * model.sizes[-1])
 
 
 def _kept_by_gpt(config: GPTConfig, rows: int) -> _Kept:
     width = config.width
     # norm, q, k, v, mixed values, stream, norm; the MLP before and after its activation; two norms' statistics
-    inner = [rows * (7 * width + 2 * 4 * width + 4)] * config.layers
-    end = rows * (2 * width + 2 + config.vocab_size)
-    return _Kept([rows * width] * config.layers, inner, inner, end, statistics=rows * config.heads)
+    block = 7 * width + 2 * 4 * width + 4
+    return _kept_by_blocks(config, rows, block, end=2 * width + 2 + config.vocab_size)
 
 
 def _kept_by_llama(shape: Llama, rows: int) -> _Kept:
     width, keys = shape.width, 2 * shape.width * shape.kv_heads // shape.heads
     # as a GPT's block, with fewer keys and values; of the MLP two inner tensors, the activated one, and a product
-    inner = [rows * (5 * width + keys + 4 * shape.hidden + 2)] * shape.layers
-    end = rows * (2 * width + 1 + shape.vocab_size)
-    return _Kept([rows * width] * shape.layers, inner, inner, end, statistics=rows * shape.heads)
+    block = 5 * width + keys + 4 * shape.hidden + 2
+    return _kept_by_blocks(shape, rows, block, end=2 * width + 1 + shape.vocab_size)
+
+
+def _kept_by_blocks(shape: GPTConfig | Llama, rows: int, block: int, end: int) -> _Kept:
+    """From what one block keeps of one token besides the stream that it reads, and what is kept after the last."""
+    return _Kept(
+        reads=rows * shape.layers * shape.width,
+        inner=rows * shape.layers * block,
+        end=rows * end,
+        statistics=rows * shape.layers * shape.heads,
+        blocks=max(1, shape.layers),
+    )

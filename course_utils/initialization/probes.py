@@ -71,21 +71,21 @@ def probe(model: MLP | GPT) -> Iterator[Probe]:
     def watch(name: str, signal: Tensor) -> None:
         seen.activations[name] = statistics(signal)
         if signal.requires_grad:
-            hooks.append(signal.register_hook(partial(note, seen.gradients, name)))
+            hooks.append(signal.register_hook(partial(_note, seen.gradients, name)))
 
     try:
         attach = _attach_to_mlp if isinstance(model, MLP) else _attach_to_gpt
         hooks += attach(model, watch)
         for name, parameter in model.named_parameters():
             if parameter.ndim >= 2 and parameter.requires_grad:
-                hooks.append(parameter.register_hook(partial(note, seen.weight_gradients, name)))
+                hooks.append(parameter.register_hook(partial(_note, seen.weight_gradients, name)))
         yield seen
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def note(record: dict[str, Statistics], name: str, gradient: Tensor) -> None:
+def _note(record: dict[str, Statistics], name: str, gradient: Tensor) -> None:
     record[name] = statistics(gradient)
 
 

@@ -172,13 +172,13 @@ INIT_SCHEMES = {
     ),
     "normal": Scheme(
         draw=_normal, std=lambda place, options: options.std, options=("std", "bias_std"),
-        formula="N(0, std²), std = 0.02", paper="the common default before 2010",
+        formula="N(0, std²), std = 0.02", paper="none: one number for every layer",
         predicts="linear and small tanh: x n std²; ReLU: half of it",
     ),
     "uniform": Scheme(
         draw=_uniform, std=lambda place, options: options.gain / math.sqrt(3 * place.fan_in),
         options=("gain",), random_bias=True,
-        formula="U(±1/sqrt(n)), biases too", paper="LeCun et al. 1998, as PyTorch's nn.Linear still starts",
+        formula="U(±1/sqrt(n)), biases too", paper="the older rule in Glorot & Bengio 2010; how PyTorch starts nn.Linear",
         predicts="linear and small tanh: x1/3; ReLU: x1/6",
     ),
     "lecun": Scheme(

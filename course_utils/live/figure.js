@@ -93,7 +93,8 @@ class View {
     this.resize.observe(this.plots);
     this.seen = new IntersectionObserver(() => this.schedule());
     this.seen.observe(this.root);
-    this.theme = new MutationObserver(() => this.schedule());
+    // JupyterLab hides its page while it changes the theme, until the next animation frame.
+    this.theme = new MutationObserver(() => requestAnimationFrame(() => this.schedule()));
     this.theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
     this.status.textContent = "Loading the figure …";
     try {
