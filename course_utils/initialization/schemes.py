@@ -178,7 +178,7 @@ INIT_SCHEMES = {
     "uniform": Scheme(
         draw=_uniform, std=lambda place, options: options.gain / math.sqrt(3 * place.fan_in),
         options=("gain",), random_bias=True,
-        formula="U(±1/sqrt(n)), biases too", paper="the older rule in Glorot & Bengio 2010; how PyTorch starts nn.Linear",
+        formula="U(±1/sqrt(n)), biases too", paper="the older rule in Glorot & Bengio 2010, and PyTorch's own",
         predicts="linear and small tanh: x1/3; ReLU: x1/6",
     ),
     "lecun": Scheme(

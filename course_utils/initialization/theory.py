@@ -32,8 +32,8 @@ class Kernel:
 def _normal_grid(step: float) -> tuple[np.ndarray, np.ndarray]:
     """Points on [-9, 9] and their weights under N(0, 1).
 
-    Equal steps, not Gauss-Hermite's points: for a smooth function they are exact to rounding, and they stay so
-    where the variance is large and tanh looks like a step (at 30, 100 Gauss-Hermite points are off by 0.01).
+    Equal steps, not Gauss-Hermite's points: for a smooth function they are as exact, and they stay so where the
+    variance is large and tanh looks like a step.
     """
     points = np.arange(-9 / step, 9 / step + 1) * step
     weights = np.exp(-(points**2) / 2)

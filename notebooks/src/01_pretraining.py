@@ -20,8 +20,6 @@
 
 # %%
 import math
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -635,6 +633,9 @@ recall(
 # when it is loaded, unlike a pickle file. Beside it stands a **model card** that says where the weights come from.
 
 # %%
+import tempfile
+from pathlib import Path
+
 folder = Path(tempfile.mkdtemp())
 saved = checkpoint.save(gpt, folder / "mine", card={"data": "the course's stories", "made by": "me"})
 again = checkpoint.load(saved)
