@@ -122,7 +122,7 @@ def ours(browser, server: Server) -> dict[str, str]:
     rows["bytes a second while training"] = f"{rate / 1000:.0f} kB/s"
     opened.run_code("panel.reset(); panel.start()")
     panel.wait_step(20)
-    seen = sorted(opened.page.evaluate(LATENCY, [panel.slider().element_handle(), CHANGES]))
+    seen = sorted(opened.page.evaluate(LATENCY, [panel.slider("learning rate").element_handle(), CHANGES]))
     rows["slider to picture, p50 / p95"] = f"{statistics.median(seen):.0f} / {seen[int(0.95 * len(seen))]:.0f} ms"
     peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)"
     rows["peak memory of the kernel"] = f"{number(opened.run_code(peak)):.0f} MB"
