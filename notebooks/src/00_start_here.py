@@ -30,20 +30,24 @@
 # Notebooks without a link are being written. Each starts from a checkpoint, so any of them can be opened first.
 #
 # - **Pretraining** is no special algorithm. The word only says that the model has been trained already when you get
-#   it. It is the P in GPT. People use such models through a commercial API, as OpenAI's, or as open weights, as
-#   Llama 2 and many smaller ones.
+#   it. It is the P in GPT (generative pretrained transformer). People use such models through a commercial API, such
+#   as OpenAI's, or as weights to download, such as Llama 2 and many smaller ones.
 # - **Fine-tuning** goes on training such a model, for a task. **Re-training** is usually another word for the same.
 # - In **knowledge distillation** a large trained *teacher* trains a small *student*. Afterwards only the student
 #   answers: it is cheaper, faster, and keeps most of the accuracy. Often it needs only some of the teacher's
-#   abilities. What is handed over ranges from the teacher's outputs to its internal weights.
-# - **Initialization** is where training starts. Training moves weights in small steps, so it helps to start near
-#   where they need to be. All zeros does not work. Which start is best is an open question with many papers.
+#   abilities. What is handed over ranges from the teacher's outputs over its internal values to its weights.
+# - **Initialization** is where training starts. Training moves weights in small steps, so a good start saves many of
+#   them, and a bad one can stop learning. All zeros does not work. Which start is best is an open question with many
+#   papers.
 
 # %% [markdown]
 # ## A first live panel
 #
-# The panel below trains a small GPT to write short stories in a language of about 110 words. Nothing is precomputed:
-# Start begins with random weights, and every step you see is a real one.
+# The panel below trains a small **GPT**, a network that guesses the next word, to write short stories in a language
+# of 116 words and punctuation marks. Its **loss** says how badly it guesses: 0 is perfect, and higher is worse. The
+# unit is the *nat*; notebook 01 gives the formula. The **learning rate** says how far each step moves the weights,
+# and the **width** how many numbers the model keeps for each word. Nothing is precomputed: Start begins with random
+# weights, and every step you see is a real one.
 #
 # Before you start, make a **prediction**. Most sections of this course begin with one. A wrong guess that you
 # made yourself teaches more than a right answer that you read.

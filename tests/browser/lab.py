@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -77,8 +76,9 @@ class Server:
             "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         ]  # fmt: skip
+        # In the tests' own process group: what interrupts them ends the server too.
         self.process = subprocess.Popen(
-            command, env=env, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
+            command, env=env, stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT
         )
         self._wait()
 
@@ -104,7 +104,7 @@ class Server:
                 self._request("DELETE", f"sessions/{session['id']}")
 
     def close(self) -> None:
-        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.terminate()
         self.process.wait(30)
 
 
