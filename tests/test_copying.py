@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from course_utils import checkpoint, data, runtime
+from course_utils import checkpoint, data, runtime, studies
 from course_utils.models import GPT, GPTConfig
-from course_utils.pretraining import copying, heads, studies
+from course_utils.pretraining import copying, heads
 from course_utils.pretraining.stories import HELD_OUT_SEED, story_pool
 
 

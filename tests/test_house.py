@@ -18,6 +18,7 @@ ROWS = (  # a module imports only from rows above its own
     ("initialization", "training", "checkpoint"),
     ("sweeps",),
     ("pretraining", "finetuning", "distillation"),
+    ("studies",),
     ("figures",),
     ("live",),
     ("lesson", "panels"),

@@ -1,6 +1,5 @@
 """The story GPT reaches its floor; sampling, counting and scaling follow their formulas; studies are what they say."""
 
-import json
 import math
 import re
 import time
@@ -9,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils import checkpoint, data, pretraining, runtime, training
+from course_utils import checkpoint, data, pretraining, runtime, studies, training
 from course_utils.lesson import holds
 from course_utils.models import GPT, GPTConfig
 from course_utils.panels import inside, scaling, stories, texts
-from course_utils.pretraining import head_start, studies
+from course_utils.pretraining import head_start
+from course_utils.studies.pretraining import _copied
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
 FLOOR = data.stories_entropy()
@@ -157,15 +157,6 @@ def test_real_text_is_learned_and_a_short_one_refused():
 # --- studies --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", studies.STUDIES)
-def test_every_point_of_a_study_is_stored_once(name):
-    rows = studies.stored(name)
-    points = list(studies.STUDIES[name].points())
-    assert len(rows) >= len(points)
-    for point in points:
-        assert len([row for row in rows if point.items() <= row.items()]) == 1, point
-
-
 def test_a_point_runs_again_with_the_same_result():
     first = studies.run_point("schedule", lr=5e-3, warmup=5, horizon=20, steps=20, seed=3)
     assert first == studies.run_point("schedule", lr=5e-3, warmup=5, horizon=20, steps=20, seed=3)
@@ -176,27 +167,13 @@ def test_a_point_runs_again_with_the_same_result():
     assert 0 <= studies.run_point("head_start", start="scratch", **question)["accuracy"] < 0.5
 
 
-def test_results_that_cannot_be_read_name_their_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(studies, "RESULTS", tmp_path)
-    for text in (None, "", "{", "[]", '{"rows": 3}'):
-        if text is not None:
-            (tmp_path / "repeats.json").write_text(text)
-        with pytest.raises(ValueError, match="make it with `python -m tools.run_studies repeats`"):
-            studies.stored("repeats")
-    with pytest.raises(ValueError, match="choose one of schedule, repeats"):
-        studies.stored("nosuch")
-    (tmp_path / "repeats.json").write_text(json.dumps({"rows": []}))
-    with pytest.raises(ValueError, match="no stored run of repeats"):
-        studies.column("repeats", "loss", stories=1)
-
-
 def test_the_longest_copied_span_is_found():
     tokenizer = data.StoryTokenizer()
     whole = "Anna has a red ball. She goes to the park with the ball."
     known = data.story_rows([whole])[0]
     new = torch.tensor([[tokenizer.begin, *tokenizer.encode("Ben has a red ball. She goes to the zoo.")]])
-    assert studies._copied(new, known) == len(tokenizer.encode("has a red ball. She goes to the"))
-    assert studies._copied(known, known) == len(tokenizer.encode(whole))
+    assert _copied(new, known) == len(tokenizer.encode("has a red ball. She goes to the"))
+    assert _copied(known, known) == len(tokenizer.encode(whole))
 
 
 def test_the_head_start_is_asked_fairly():

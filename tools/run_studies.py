@@ -1,4 +1,4 @@
-"""Run the studies behind the pretraining notebook, and store their results.
+"""Run the studies behind the notebooks, and store their results.
 
     python -m tools.run_studies              every study, about 40 minutes on one core
     python -m tools.run_studies schedule     one of them
@@ -15,7 +15,7 @@ import time
 import torch
 
 from course_utils import runtime
-from course_utils.pretraining.studies import RESULTS, STUDIES, command, run_point, stored
+from course_utils.studies import RESULTS, STUDIES, command, run_point, stored
 
 
 def make(name: str) -> None:

@@ -24,7 +24,7 @@ import math
 import numpy as np
 import torch
 
-from course_utils import checkpoint, data, pretraining, runtime, training
+from course_utils import checkpoint, data, pretraining, runtime, studies, training
 from course_utils.exercises.pretraining import check
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 from course_utils.live import Choice, CurvesView, LossView, TrainingPanel
@@ -32,7 +32,7 @@ from course_utils.panels.inside import attention_panel, embedding_panel
 from course_utils.panels.scaling import scaling_panel
 from course_utils.panels.stories import ABILITIES, LOSS, SAMPLE, guesser_panel, prompt_panel, story_panel
 from course_utils.panels.texts import TextPanel
-from course_utils.pretraining import copying, head_start, heads, studies
+from course_utils.pretraining import copying, head_start, heads
 
 # %% [markdown]
 # ## 1. A model that has never seen text

@@ -1,17 +1,9 @@
-"""Experiments that take minutes: their points, the code of one point, and the stored results.
-
-A claim over many seeds needs more time than a notebook may take, so its runs are stored in ``results/``, with the
-command that makes them: ``python -m tools.run_studies NAME``. `run_point` runs any one of them again, with the same
-code.
-"""
+"""The studies behind 01_pretraining: learning rate and schedule, repeated data, scaling."""
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
 import torch
 
@@ -20,10 +12,7 @@ from course_utils.models import count_parameters
 from course_utils.pretraining import copying, head_start
 from course_utils.pretraining.sampling import sample
 from course_utils.pretraining.stories import held_out_loss, story_pool, story_recipe
-
-RESULTS = Path(__file__).parent / "results"
-Row = dict[str, float | int | str]
-
+from course_utils.studies.study import Row, Study
 
 # --- learning rate and schedule (section 3) -----------------------------------------------------------------------
 
@@ -127,17 +116,6 @@ def scaling_point(*, width: int, steps: int, seed: int) -> Row:
     }
 
 
-# --- the table, and what is stored --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Study:
-    """points: the settings and seeds that are stored.  point: runs one of them."""
-
-    points: Callable[[], Iterator[Row]]
-    point: Callable[..., Row]
-
-
 STUDIES = {
     "schedule": Study(schedule_points, schedule_point),
     "repeats": Study(repeats_points, repeats_point),
@@ -145,41 +123,3 @@ STUDIES = {
     "copying": Study(copying.points, copying.point),
     "head_start": Study(head_start.points, head_start.point),
 }
-
-
-def command(name: str) -> str:
-    """The command that makes a study's results."""
-    return f"python -m tools.run_studies {name}"
-
-
-def _study(name: str) -> Study:
-    if name not in STUDIES:
-        raise ValueError(f"no study {name!r}: choose one of {', '.join(STUDIES)}")
-    return STUDIES[name]
-
-
-def run_point(name: str, **settings) -> Row:
-    """Run one point of a study now, with the code that made the stored ones."""
-    return _study(name).point(**settings)
-
-
-def stored(name: str, **settings) -> list[Row]:
-    """The stored rows of a study, in the order of their points; settings: only those rows that have these values.
-
-    ValueError, with the command that makes them, if the file is missing or damaged.
-    """
-    _study(name)
-    path = RESULTS / f"{name}.json"
-    try:
-        rows = json.loads(path.read_text())["rows"]
-        return [row for row in rows if settings.items() <= row.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path.name} is missing or damaged: make it with `{command(name)}`") from None
-
-
-def column(name: str, measured: str, **settings) -> list[float]:
-    """One measured number of the rows that have these settings, by seed."""
-    rows = sorted(stored(name, **settings), key=lambda row: row["seed"])
-    if not rows:
-        raise ValueError(f"no stored run of {name} has {settings}")
-    return [row[measured] for row in rows]

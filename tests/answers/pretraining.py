@@ -1,0 +1,97 @@
+"""Answers to the exercises of 01_pretraining."""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+
+def loss_by_loop(logits, tokens):
+    losses = []
+    for i in range(len(tokens) - 1):
+        shifted = logits[i] - logits[i].max()
+        losses.append(float(torch.log(torch.exp(shifted).sum()) - shifted[tokens[i + 1]]))
+    return sum(losses) / len(losses)
+
+
+def bigram_by_loop(counts):
+    total, loss = float(counts.sum()), 0.0
+    for row in counts.tolist():
+        for count in row:
+            if count:
+                loss -= count / total * math.log(count / sum(row))
+    return loss
+
+
+def bigram_by_numpy(counts):
+    table = np.asarray(counts, dtype=float)
+    rows = table.sum(1)
+    shares = [row[row > 0] / row.sum() for row in table]
+    return np.dot(rows / table.sum(), [-(share * np.log(share)).sum() for share in shares])
+
+
+def gumbel(logits, temperature, generator):
+    noise = -torch.log(-torch.log(torch.rand(len(logits), generator=generator)))
+    return int((logits / temperature + noise).argmax())
+
+
+def inverse_cdf(logits, temperature, generator):
+    steps = (logits / temperature).softmax(0).cumsum(0)
+    return torch.searchsorted(steps, torch.rand(1, generator=generator)).clamp(max=len(logits) - 1)[0]
+
+
+def warm(step, steps, warmup, shape):
+    return (step + 1) / warmup if step < warmup else shape((step - warmup) / (steps - warmup))
+
+
+RIGHT = {
+    "next-token-loss": [
+        lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[1:]),
+        lambda logits, tokens: -logits.log_softmax(-1)[:-1].gather(1, tokens[1:, None]).mean().item(),
+        loss_by_loop,
+    ],
+    "sample-token": [
+        lambda logits, t, g: torch.multinomial((logits / t).softmax(-1), 1, generator=g).item(),
+        gumbel,
+        inverse_cdf,
+    ],
+    "bigram-level": [
+        lambda c: -torch.xlogy(c, c / c.sum(1, keepdim=True)).sum() / c.sum(),
+        bigram_by_loop,
+        bigram_by_numpy,
+    ],
+    "cosine-warmup": [
+        lambda s, n, w: warm(s, n, w, lambda p: 0.5 * (1 + math.cos(math.pi * p))),
+        lambda s, n, w: warm(s, n, w, lambda p: math.cos(math.pi * p / 2) ** 2),
+        lambda s, n, w: min((s + 1) / w if s < w else 1.0, 0.5 + 0.5 * np.cos(np.pi * max(0, s - w) / (n - w))),
+    ],
+}  # fmt: skip
+WRONG = {
+    "next-token-loss": [
+        (lambda logits, tokens: F.cross_entropy(logits, tokens), "row i predicts token i \\+ 1"),
+        (lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[1:], reduction="sum"), "take the mean"),
+        (lambda logits, tokens: -logits[:-1].gather(1, tokens[1:, None]).mean(), "apply `log_softmax` first"),
+        (lambda logits, tokens: -logits.softmax(-1)[:-1].gather(1, tokens[1:, None]).log().mean(), "inf or nan"),
+        (lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[1:], reduction="none"), "shape"),
+    ],
+    "sample-token": [
+        (lambda logits, t, g: torch.multinomial((logits * t).softmax(-1), 1, generator=g).item(), "divide the logits"),
+        (lambda logits, t, g: torch.multinomial(logits.softmax(-1), 1, generator=g).item(), "ignored the temperature"),
+        (lambda logits, t, g: int((logits / t).argmax()), "draw one"),
+        (lambda logits, t, g: torch.multinomial((logits / t).softmax(-1), 1).item(), "generator=generator"),
+        (lambda logits, t, g: (logits / t).softmax(-1), "one token number"),
+    ],
+    "bigram-level": [
+        (lambda c: -(c / c.sum(1, keepdim=True)).log().mul(c).sum() / c.sum(), "nan"),
+        (lambda c: -torch.xlogy(c, c / c.sum(0)).sum() / c.sum(), "normalized the columns"),
+        (lambda c: -torch.xlogy(c / c.sum(1, keepdim=True), c / c.sum(1, keepdim=True)).sum() / 3, "weigh each pair"),
+        (lambda c: -torch.xlogy(c.sum(0), c.sum(0) / c.sum()).sum() / c.sum(), "unigram level"),
+    ],
+    "cosine-warmup": [
+        (lambda s, n, w: s / w if s < w else warm(s, n, w, lambda p: math.cos(math.pi * p / 2) ** 2), "step 0 gets 1"),
+        (lambda s, n, w: 0.5 * (1 + math.cos(math.pi * s / n)), "forgot the warmup"),
+        (lambda s, n, w: warm(s, n, w, lambda p: 1 - p), "straight line"),
+        (lambda s, n, w: warm(s, n, w, lambda p: math.cos(math.pi * p)), "shift and halve"),
+    ],
+}  # fmt: skip
