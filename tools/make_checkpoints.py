@@ -8,12 +8,12 @@ SEED = 0
 CARD_STORIES = 2000  # held-out stories that the card's loss is measured on
 
 
-def story_gpt():
+def story_gpt(what="a GPT pretrained on the course's story language", **settings):
     """The story GPT of notebook 01, after the steps that its first panel makes."""
-    run = training.finish(pretraining.story_recipe(measured=False).start(SEED))
+    run = training.finish(pretraining.story_recipe(measured=False, **settings).start(SEED))
     loss, floor = pretraining.held_out_loss(run.model, stories=CARD_STORIES), data.stories_entropy()
     card = {
-        "what": "a GPT pretrained on the course's story language",
+        "what": what,
         "data": "20,000 stories, `course_utils.data.stories(20_000, seed=0)`",
         "training": f"{run.step_count} steps of 16 stories, AdamW, learning rate {run.start_knobs['lr']:g}, "
         "cosine after 50 steps of warmup",
@@ -26,7 +26,12 @@ def story_gpt():
     return run.model, card
 
 
-CHECKPOINTS = {"story_gpt": story_gpt}
+def story_teacher():
+    """The teacher of notebook 03: twice the layers of the story GPT, trained for longer."""
+    return story_gpt("a GPT of 4 layers on the course's story language, a teacher", layers=4, steps=1500)
+
+
+CHECKPOINTS = {"story_gpt": story_gpt, "story_teacher": story_teacher}
 
 
 def main() -> None:
