@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from course_utils import data, models, pretraining
 from course_utils.data.questions import QUESTIONS
+from course_utils.data.rows import Rows
 from course_utils.finetuning.methods import BIASES, add_lora_, freeze_
 from course_utils.models import GPT
 from course_utils.pretraining import head_start
@@ -33,6 +34,21 @@ MOVES: dict[str, Callable] = {  # what may move -> what is done to the model bef
 LR = dict.fromkeys(MOVES, 2e-3) | {"last layer": 1e-2, "biases": 2e-2, "LoRA": 1e-2}
 
 
+@cache
+def question_pool(count: int, seed: int) -> Rows:
+    """Rows of questions with their answers, the answer being the only target; (count, 64) each."""
+    return data.question_rows(data.questions(count, seed=seed))
+
+
+@cache
+def text_pool(count: int, seed: int) -> Rows:
+    """The same rows, every word being a target."""
+    return data.story_rows([f"{item.story} {item.question} {item.answer}" for item in data.questions(count, seed=seed)])
+
+
+COUNTED = {"the answer": question_pool, "every word": text_pool}
+
+
 def untied(model: GPT) -> GPT:
     """The same model with a head of its own, so that the head may move alone; it answers as before."""
     apart = GPT(replace(model.config, tied=False))
@@ -47,19 +63,21 @@ def question_recipe(
     moves: str = "everything",
     rank: int = 4,
     stages: int = 1,
+    counted: str = "the answer",
     steps: int = 300,
     lr: float | None = None,
     seed: int = 0,
 ) -> Experiment:
-    """Learn to answer questions about stories, with the loss on the answer only.
+    """Learn to answer questions about stories.
 
     start: "pretrained" (the story GPT) or "scratch".  examples: how many different questions; seed: which ones.
     moves: a name in `MOVES`.  rank: of LoRA.  stages: how many train, for "first stages" and "last stages" (see
-    `freeze_`; this GPT has 4).  lr: by default one that suits start and moves.
-    Measures: as `answers` and `old_loss`.
+    `freeze_`; this GPT has 4).  counted: "the answer" or "every word": where the loss counts.  lr: by default one
+    that suits start and moves.  Measures: as `answers` and `old_loss`.
     """
-    if moves not in MOVES:
-        raise ValueError(f"moves {moves!r}: choose one of {', '.join(MOVES)}")
+    for name, value, known in (("moves", moves, MOVES), ("counted", counted, COUNTED)):
+        if value not in known:
+            raise ValueError(f"{name} {value!r}: choose one of {', '.join(known)}")
     base = head_start.question_recipe(start=start, examples=examples, steps=steps, seed=seed)
 
     def build(generator: torch.Generator) -> GPT:
@@ -70,7 +88,10 @@ def question_recipe(
     usual = LR[moves] if start == "pretrained" else head_start.LR[start]
     knobs = dict(base.knobs) | {"lr": usual if lr is None else lr}
     measures = {"answers": answers, "old": old_loss}
-    return replace(base, model=build, knobs=knobs, measures=measures, measure_every=max(1, steps // 12))
+    batches = data.row_batches(*COUNTED[counted](examples, 1000 + seed))
+    return replace(
+        base, model=build, batches=batches, knobs=knobs, measures=measures, measure_every=max(1, steps // 12)
+    )
 
 
 # --- measures -----------------------------------------------------------------------------------------------------
