@@ -1,0 +1,191 @@
+"""Answers to the exercises of 02_fine_tuning."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def loss_by_loop(logits, targets):
+    losses = []
+    for row, wanted in zip(logits, targets.tolist(), strict=True):
+        for scores, target in zip(row, wanted, strict=True):
+            if target != -100:
+                losses.append(float(scores.logsumexp(0) - scores[target]))
+    return sum(losses) / len(losses)
+
+
+def loss_by_mask(logits, targets):
+    counted = targets != -100
+    log_p = logits.log_softmax(-1).gather(2, targets.clamp(min=0)[..., None])[..., 0]
+    return -(log_p * counted).sum() / counted.sum()
+
+
+def loss_of_all(logits, targets, reduction="mean"):
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
+
+
+def mean_of_rows(logits, targets):
+    return torch.stack([loss_of_all(a[None], b[None]) for a, b in zip(logits, targets, strict=True)]).mean()
+
+
+def freeze_by_names(model, ending):
+    for name, weight in model.named_parameters():
+        weight.requires_grad = name.endswith(ending)
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+
+
+def freeze_in_two_steps(model, ending):
+    model.requires_grad_(False)
+    count = 0
+    for name in [name for name, _ in model.named_parameters() if name.endswith(ending)]:
+        weight = model.get_parameter(name).requires_grad_()
+        count += math.prod(weight.shape)
+    return count
+
+
+def freeze_by_dict(model, ending):
+    chosen = {name: weight for name, weight in model.named_parameters() if name[-len(ending) :] == ending}
+    for weight in model.parameters():
+        weight.requires_grad_(any(weight is one for one in chosen.values()))
+    return torch.tensor(sum(map(torch.numel, chosen.values())))
+
+
+def freeze_wrong_way(model, ending):
+    for name, weight in model.named_parameters():
+        weight.requires_grad = not name.endswith(ending)
+    return 0
+
+
+def freeze_never_thaws(model, ending):
+    for name, weight in model.named_parameters():
+        if not name.endswith(ending):
+            weight.requires_grad = False
+    return sum(weight.numel() for name, weight in model.named_parameters() if name.endswith(ending))
+
+
+def freeze_counts_tensors(model, ending):
+    freeze_by_names(model, ending)
+    return sum(weight.requires_grad for weight in model.parameters())
+
+
+def freeze_to_zero(model, ending):
+    count = freeze_by_names(model, ending)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(weight.requires_grad)
+    return count
+
+
+class Lora(nn.Module):
+    freezes, scaled, keeps_base, both_zero, zero = True, True, True, False, "B"
+
+    def __init__(self, base, rank, alpha):
+        super().__init__()
+        self.base = base.requires_grad_(not self.freezes)
+        self.scale = alpha / rank if self.scaled else 1
+        self.A = nn.Parameter(torch.randn(rank, base.in_features) / base.in_features**0.5)
+        self.B = nn.Parameter(torch.zeros(base.out_features, rank))
+        if self.both_zero:
+            nn.init.zeros_(self.A)
+        if self.zero == "A":
+            nn.init.zeros_(self.A)
+            nn.init.normal_(self.B)
+
+    def forward(self, x):
+        base = self.base(x) if self.keeps_base or not self.B.any() else 0
+        return base + self.scale * F.linear(F.linear(x, self.A), self.B)
+
+
+class LoraOfLayers(nn.Module):
+    def __init__(self, base, rank, alpha):
+        super().__init__()
+        self.base, self.factor = base.requires_grad_(False), alpha / rank
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x):
+        return self.base(x) + self.factor * self.up(self.down(x))
+
+
+class LoraTransposed(nn.Module):
+    def __init__(self, base, rank, alpha):
+        super().__init__()
+        self.weight, self.bias = base.weight.detach(), base.bias.detach()
+        self.a = nn.Parameter(torch.rand(base.in_features, rank) - 0.5)
+        self.b = nn.Parameter(torch.zeros(rank, base.out_features))
+        self.rank, self.alpha = rank, alpha
+
+    def forward(self, x):
+        return F.linear(x, self.weight + (self.a @ self.b).T * self.alpha / self.rank, self.bias)
+
+
+def lora(**changes):
+    return type("Lora", (Lora,), changes)
+
+
+class LoraTrainsBias(Lora):
+    def __init__(self, base, rank, alpha):
+        super().__init__(base, rank, alpha)
+        self.base.bias.requires_grad_()
+
+
+def ewc_by_loop(weights, start, fisher):
+    total = 0
+    for name in fisher:
+        total = total + (fisher[name] * (weights[name] - start[name]) ** 2).sum() / 2
+    return total
+
+
+def ewc_flat(weights, start, fisher):
+    w, w0, f = (torch.cat([part.flatten() for part in dict(sorted(one.items())).values()])
+                for one in (weights, start, fisher))  # fmt: skip
+    return 0.5 * f @ (w - w0).square()
+
+
+def ewc(weights, start, fisher, *, of=lambda f, d: f * d**2, factor=0.5):
+    return factor * sum(of(fisher[name], weights[name] - start[name]).sum() for name in weights)
+
+
+RIGHT = {
+    "masked-loss": [loss_of_all, loss_by_loop, loss_by_mask],
+    "freeze": [freeze_by_names, freeze_in_two_steps, freeze_by_dict],
+    "lora-layer": [Lora, LoraOfLayers, LoraTransposed],
+    "ewc-penalty": [ewc_by_loop, ewc_flat, ewc],
+}
+WRONG = {
+    "masked-loss": [
+        (lambda logits, targets: loss_of_all(logits, targets, "none").mean(), "divided by all targets"),
+        (lambda logits, targets: loss_of_all(logits, targets, "sum"), "summed"),
+        (mean_of_rows, "mean of each row"),
+        (lambda logits, targets: loss_of_all(logits, targets.clamp(min=0)), "as if it were token 0"),
+        (lambda logits, targets: -loss_by_mask(logits, targets), "minus sign"),
+        (lambda logits, targets: loss_of_all(logits.softmax(-1), targets), "the loss is"),
+    ],
+    "freeze": [
+        (freeze_wrong_way, "wrong way round"),
+        (freeze_never_thaws, "frozen before"),
+        (freeze_counts_tensors, "counted tensors"),
+        (lambda model, ending: sum(weight.numel() for weight in model.parameters()), "every weight still trains"),
+        (freeze_to_zero, "other values"),
+        (lambda model, ending: model.requires_grad_(False) and 0, "nothing trains"),
+    ],
+    "lora-layer": [
+        (lora(freezes=False), "freeze its weight and its bias"),
+        (lora(scaled=False), "left out the scale"),
+        (lora(both_zero=True), "both zero"),
+        (lora(zero="A"), "B .* must be zero"),
+        (lora(keeps_base=False), "left out the given layer"),
+        (LoraTrainsBias, "bias trains, too"),
+        (lambda base, rank, alpha: nn.Linear(4, 3), "output at the start"),
+    ],
+    "ewc-penalty": [
+        (lambda w, s, f: ewc(w, s, f, factor=1.0), "forgot the half"),
+        (lambda w, s, f: ewc(w, s, f, of=lambda f, d: d**2), "forgot the Fisher"),
+        (lambda w, s, f: ewc(w, s, f, of=lambda f, d: (f * d) ** 2), "squared the Fisher"),
+        (lambda w, s, f: ewc(w, s, f, of=lambda f, d: (f * d**2).mean()), "took means"),
+        (lambda w, s, f: ewc(w, s, f).item(), "no gradient flows"),
+    ],
+}  # fmt: skip
