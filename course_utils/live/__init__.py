@@ -6,10 +6,9 @@ from course_utils.live.figure import LiveFigure
 from course_utils.live.machine import MachineCard
 from course_utils.live.panel import TrainingPanel
 from course_utils.live.picker import FilePicker
-from course_utils.live.views import CurvesView, LossView, TextView, Trace
+from course_utils.live.views import CurvesView, FrontierView, LossView, TextView, Trace
 
 __all__ = [
-    "Choice", "CurvesView", "Explorer", "FilePicker", "Line", "LiveFigure", "LossView", "MachineCard", "Shown",
-    "Slider", "TextView", "Trace",
-    "TrainingPanel",
+    "Choice", "CurvesView", "Explorer", "FilePicker", "FrontierView", "Line", "LiveFigure", "LossView", "MachineCard",
+    "Shown", "Slider", "TextView", "Trace", "TrainingPanel",
 ]  # fmt: skip
