@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from course_utils.studies import finetuning, pretraining
+from course_utils.studies import distillation, finetuning, forgetting, pretraining
 from course_utils.studies.study import Row, Study
 
 RESULTS = Path(__file__).parent / "results"
-STUDIES: dict[str, Study] = {**pretraining.STUDIES, **finetuning.STUDIES}
+STUDIES: dict[str, Study] = {**pretraining.STUDIES, **finetuning.STUDIES, **forgetting.STUDIES, **distillation.STUDIES}
 
 
 def command(name: str) -> str:
