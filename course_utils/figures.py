@@ -17,6 +17,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 NEUTRAL = "#7f7f7f"  # readable on white and on black
 MAX_POINTS = 500  # a curve on a screen shows no more
+MAX_LABELS = 6  # the newest marks have their words beside them
 HEIGHT = 360  # pixels
 
 
@@ -46,7 +47,7 @@ def lines(
     y_log: bool = False,
     y_range: tuple[float, float] | None = None,
 ) -> dict:
-    """Lines with bands, dotted reference ``levels`` (name -> y), and vertical ``marks`` (x -> text)."""
+    """Lines with bands, dotted reference ``levels`` (name -> y), and vertical ``marks`` (x -> text, oldest first)."""
     data = []
     for one in series:
         data += _line(one)
@@ -57,10 +58,10 @@ def lines(
     if y_range is not None:
         layout["yaxis"]["range"] = list(y_range)
     layout["shapes"], layout["annotations"] = [], []
-    for name, y in (levels or {}).items():
-        _add_level(layout, name, y, y_log, below=y == min(levels.values()))
-    for x, text in (marks or {}).items():
-        _add_mark(layout, x, text)
+    if levels:
+        _add_levels(layout, levels, y_log)
+    if marks:
+        _add_marks(layout, marks, x_log)
     return {"data": data, "layout": layout}
 
 
@@ -180,23 +181,32 @@ def _layout(title: str, x_title: str, y_title: str) -> dict:
     }
 
 
-def _add_level(layout: dict, name: str, y: float, y_log: bool, *, below: bool) -> None:
-    line = {"color": NEUTRAL, "width": 1, "dash": "dot"}
-    layout["shapes"].append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line})
-    layout["annotations"].append({
-        "xref": "paper", "x": 1, "xanchor": "right", "y": float(np.log10(y)) if y_log else y,
-        "yanchor": "top" if below else "bottom",  # the lowest has curves above it
-        "text": f"{name} {y:.2f}", "showarrow": False, "font": {"size": 11, "color": NEUTRAL},
-    })  # fmt: skip
+# All lines of a kind are one path: plotly takes a millisecond for each shape, and as much for each annotation.
 
 
-def _add_mark(layout: dict, x: float, text: str) -> None:
-    line = {"color": NEUTRAL, "width": 1, "dash": "dash"}
-    layout["shapes"].append({"type": "line", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line})
-    layout["annotations"].append({
-        "x": x, "yref": "paper", "y": 1, "yanchor": "top", "xanchor": "left", "textangle": 90, "text": text,
-        "showarrow": False, "font": {"size": 10, "color": NEUTRAL},
-    })  # fmt: skip
+def _add_levels(layout: dict, levels: Mapping[str, float], y_log: bool) -> None:
+    path = " ".join(f"M0,{y} H1" for y in levels.values())
+    layout["shapes"].append({"type": "path", "xref": "paper", "yref": "y", "path": path, "line": _pen("dot")})
+    for name, y in levels.items():
+        layout["annotations"].append({
+            "xref": "paper", "x": 1, "xanchor": "right", "y": float(np.log10(y)) if y_log else y,
+            "yanchor": "top" if y == min(levels.values()) else "bottom",  # the lowest has curves above it
+            "text": f"{name} {y:.2f}", "showarrow": False, "font": {"size": 11, "color": NEUTRAL},
+        })  # fmt: skip
+
+
+def _add_marks(layout: dict, marks: Mapping[float, str], x_log: bool) -> None:
+    path = " ".join(f"M{x},0 V1" for x in marks)
+    layout["shapes"].append({"type": "path", "xref": "x", "yref": "paper", "path": path, "line": _pen("dash")})
+    for x, text in list(marks.items())[-MAX_LABELS:]:
+        layout["annotations"].append({
+            "x": float(np.log10(x)) if x_log else x, "yref": "paper", "y": 1, "yanchor": "top", "xanchor": "left", "textangle": 90, "text": text,
+            "showarrow": False, "font": {"size": 10, "color": NEUTRAL},
+        })  # fmt: skip
+
+
+def _pen(dash: str) -> dict:
+    return {"color": NEUTRAL, "width": 1, "dash": dash}
 
 
 def _transparent(colour: str) -> str:

@@ -54,5 +54,5 @@ def test_thinning_keeps_the_mean_the_order_and_the_last_point(count):
 
 def test_a_level_on_a_logarithmic_axis_is_labelled_where_it_is_drawn():
     layout = every_figure()["log lines"]["layout"]
-    assert layout["shapes"][0]["y0"] == 10.0  # shapes take values,
+    assert layout["shapes"][0]["path"] == "M0,10.0 H1"  # shapes take values,
     assert layout["annotations"][0]["y"] == 1.0  # annotations take their logarithm

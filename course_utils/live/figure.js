@@ -132,8 +132,9 @@ class View {
   schedule() {
     if (this.waiting || this.closed || !this.frame || !this.Plotly) return;
     this.waiting = true;
-    const wait = this.calm.matches ? Math.max(0, 1000 - (performance.now() - this.drawnAt)) : 0;
-    setTimeout(() => requestAnimationFrame(() => this.draw()), wait);
+    const soon = () => requestAnimationFrame(() => this.draw());
+    if (this.calm.matches) setTimeout(soon, Math.max(0, 1000 - (performance.now() - this.drawnAt)));
+    else soon();
   }
 
   draw() {

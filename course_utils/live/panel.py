@@ -273,11 +273,14 @@ class TrainingPanel(Card):
         with self._draw_lock:
             self.figure.show(self.specs(), texts=self.texts(), **standing.shown())
 
-    def _draw_live(self) -> None:
+    def _draw_live(self) -> bool:
         if not self.session.running:
             self._refresh()  # it has ended by itself
-        elif self.figure.wants_frame:
+        elif not self.figure.wants_frame:
+            return False
+        else:
             self.redraw()
+        return True
 
     def describe(self) -> str:
         controls = ", ".join([*self.knobs, *self.settings])

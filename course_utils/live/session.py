@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from course_utils.training import Cost, Experiment, Run, estimate
 
 FRAME_SECONDS = 0.1
+SWITCH_SECONDS = 0.0005  # how long other threads, which carry messages and pictures, may have to wait for Python
 
 _one_at_a_time = threading.RLock()  # taken before any session's own lock
 _training: Session | None = None
@@ -17,12 +19,14 @@ _training: Session | None = None
 class Session:
     """Trains one experiment (over one or more seeds) on its own thread, and calls ``draw`` about ten times a second.
 
+    ``draw`` says whether it drew: if nobody could take a picture yet, it is called again after the next step.
+
     Only the training thread touches the models while it runs. All methods may be called from any thread, and
     return at once, or within one training step. Starting a session pauses any other: on two cores, two
     trainings at once would only slow each other down.
     """
 
-    def __init__(self, draw: Callable[[], None], fail: Callable[[BaseException], None]):
+    def __init__(self, draw: Callable[[], bool], fail: Callable[[BaseException], None]):
         self._draw, self._fail = draw, fail
         self._control = threading.RLock()
         self._stop = threading.Event()
@@ -89,27 +93,29 @@ class Session:
             return None if self.running else estimate(experiment)
 
     def _train(self, steps: int | None) -> None:
+        usual = sys.getswitchinterval()
         try:
+            sys.setswitchinterval(SWITCH_SECONDS)
             self._loop(steps)
         except BaseException as error:  # shown in the panel; a thread's own exceptions reach nobody
             self._fail(error)
         finally:
+            sys.setswitchinterval(usual)
             self._thread = None
             self._draw()
 
     def _loop(self, steps: int | None) -> None:
-        done, since, next_frame = 0, time.perf_counter(), 0.0
-        counted = 0
+        done, counted, since = 0, 0, time.perf_counter()
+        moved, next_frame = False, 0.0
         while not self._stop.is_set() and (steps is None or done < steps) and self._open_status() == "ready":
-            events = sum(len(run.history.events) for run in self.runs)
-            for run in self.runs:
-                if run.status == "ready":
-                    run.step()
+            ready = [run for run in self.runs if run.status == "ready"]
+            # A moved knob is marked on the curve at once, before the step that shows what it does.
+            moved = any([run.read_mailbox() for run in ready]) or moved
+            if (moved or time.perf_counter() >= next_frame) and self._draw():
+                moved, next_frame = False, time.perf_counter() + FRAME_SECONDS
+            for run in ready:
+                run.step()
             done, counted = done + 1, counted + 1
             now = time.perf_counter()
             if now - since > 0.5:
                 self.rate, since, counted = counted / (now - since), now, 0
-            moved = sum(len(run.history.events) for run in self.runs) != events
-            if moved or now >= next_frame:
-                next_frame = now + FRAME_SECONDS
-                self._draw()

@@ -157,8 +157,9 @@ class Run:
         """Ask for a knob's new value, from any thread; it takes effect, and is recorded, at the next step."""
         self._mailbox.append((knob, _checked(knob, value, self.knobs)))
 
-    def _read_mailbox(self) -> None:
-        latest = {}
+    def read_mailbox(self) -> bool:
+        """Let knobs that were `set` take their new values; whether any moved. Only between steps, as `step` does."""
+        latest, before = {}, len(self.history.events)
         while self._mailbox:
             name, value = self._mailbox.popleft()
             latest[name] = value
@@ -166,12 +167,13 @@ class Run:
             if self.knobs[name] != value:
                 self.knobs[name] = value
                 self.history.events.append(Event(self.step_count, name, value))
+        return len(self.history.events) > before
 
     def step(self) -> float:
         """One step: read the mailbox, draw a batch, loss, gradients, update. Returns the loss in nats."""
         if self.status != "ready":
             raise RuntimeError(f"this run has {self.status}: start a new one")
-        self._read_mailbox()
+        self.read_mailbox()
         batch = _to(self._draw(), self.device)
         loss = self.experiment.loss(self.model, batch, **{name: self.knobs[name] for name in self._loss_knobs})
         self.optimizer.zero_grad(set_to_none=True)
