@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from course_utils import checkpoint, data, pretraining, training
+from course_utils.distillation import digits
 
 SEED = 0
 CARD_STORIES = 2000  # held-out stories that the card's loss is measured on
@@ -31,7 +32,27 @@ def story_teacher():
     return story_gpt("a GPT of 4 layers on the course's story language, a teacher", layers=4, steps=1500)
 
 
-CHECKPOINTS = {"story_gpt": story_gpt, "story_teacher": story_teacher}
+def digit_teacher():
+    """The teacher of notebook 03's digits."""
+    run = training.finish(digits.teacher_recipe().start(SEED))
+    split = digits.digits()
+    loss = training.default_loss(run.model.to("cpu").eval(), (split.test_images, split.test_labels)).item()
+    card = {
+        "what": "a multilayer perceptron that names handwritten digits, a teacher",
+        "data": "1,257 of the 8x8 digits that come with scikit-learn, `course_utils.data.digits_split(0)`, each "
+        "moved by up to one pixel",
+        "training": f"{run.step_count} steps of {digits.BATCH} images, AdamW, learning rate {run.start_knobs['lr']:g}, "
+        "cosine after 20 steps of warmup",
+        "seed": SEED,
+        "held-out loss": f"{loss:.4f} nats per image, on 540 images",
+        "held-out accuracy": f"{digits.accuracy(run.model):.4f}, on the same images",
+        "use": "notebooks of this course",
+        "made by": "`python -m tools.make_checkpoints`",
+    }
+    return run.model, card
+
+
+CHECKPOINTS = {"story_gpt": story_gpt, "story_teacher": story_teacher, "digit_teacher": digit_teacher}
 
 
 def main() -> None:

@@ -10,11 +10,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from course_utils.studies import distillation, finetuning, forgetting, pretraining
+from course_utils.studies import distillation, finetuning, forgetting, pretraining, starts
 from course_utils.studies.study import Row, Study
 
 RESULTS = Path(__file__).parent / "results"
-STUDIES: dict[str, Study] = {**pretraining.STUDIES, **finetuning.STUDIES, **forgetting.STUDIES, **distillation.STUDIES}
+STUDIES: dict[str, Study] = {
+    **pretraining.STUDIES,
+    **finetuning.STUDIES,
+    **forgetting.STUDIES,
+    **distillation.STUDIES,
+    **starts.STUDIES,
+}
 
 
 def command(name: str) -> str:
