@@ -5,15 +5,16 @@ Everything here starts from `head_start.question_recipe`, the task of the last s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_utils import data, models, pretraining
+from course_utils import data, pretraining
 from course_utils.data.questions import QUESTIONS
 from course_utils.data.rows import Rows
 from course_utils.finetuning.methods import BIASES, add_lora_, freeze_
@@ -125,6 +126,12 @@ def old_loss(model: GPT, generator: torch.Generator | None = None) -> dict[str, 
     return {"old": pretraining.held_out_loss(model, stories=64)}
 
 
-def trained_parameters(**settings) -> int:
-    """How many weights `question_recipe` trains with these settings."""
-    return models.count_parameters(question_recipe(**settings).start(0).model, trainable_only=True)
+def examples_needed(accuracy: float, counts: Sequence[int], accuracies: Sequence[float]) -> float:
+    """How many examples give this accuracy, interpolated in the logarithm between measured counts (lowest first).
+
+    ValueError for an accuracy outside what was measured.
+    """
+    reached = np.maximum.accumulate(accuracies)  # more examples do not really harm: a dip is noise
+    if not reached[0] <= accuracy <= reached[-1]:
+        raise ValueError(f"accuracy {accuracy}: measured are {reached[0]} to {reached[-1]}")
+    return float(np.exp(np.interp(accuracy, reached, np.log(counts))))
