@@ -708,7 +708,40 @@ def test_weights_gradients_and_moments_are_counted_as_they_are_held(optimizer):
     }
     counted = training_memory(run.model, batch=4, optimizer=optimizer)
     assert {name: getattr(counted, name) for name in held} == held
-    assert counted.total == sum(held.values()) + counted.activations
+    assert counted.total == sum(held.values()) + counted.activations + counted.working
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(("build", "batch"), [
+    (lambda: MLP([64, 128, 10]), 32),
+    (lambda: MLP([64, *[64] * 30, 10], activation="tanh"), 64),
+    (lambda: MLP([64, 512, 512, 512, 10], residual=True, norm=True), 256),
+    (lambda: MLP([64, 1024, 1024, 10], activation="gelu"), 32),
+    (lambda: GPT(GPTConfig(vocab_size=116)), 16),
+    (lambda: GPT(GPTConfig(vocab_size=116, width=128, layers=4)), 16),
+])  # fmt: skip
+def test_two_training_steps_peak_where_they_are_said_to(build, batch, optimizer):
+    reads_tokens = isinstance(build(), GPT)
+
+    def batches(rng):
+        if reads_tokens:
+            tokens = torch.randint(116, (batch, 65), generator=rng)
+            return tokens[:, :-1].clone(), tokens[:, 1:].clone()
+        return torch.randn(batch, 64, generator=rng), torch.randint(10, (batch,), generator=rng)
+
+    experiment = training.Experiment(model=lambda _: build(), batches=batches, optimizer=optimizer, steps=2)
+    peak = initialization.peak_memory(lambda: training.finish(experiment.start(0, device="cpu")))
+    assert training_memory(build(), batch=batch, optimizer=optimizer).total == pytest.approx(peak, rel=0.1)
+
+
+def test_peak_memory_counts_what_is_held_at_one_time():
+    def work():
+        for _ in range(5):
+            torch.zeros(1000) + 1  # two at a time
+        return torch.zeros(100)
+
+    assert initialization.peak_memory(work) == pytest.approx(8000, abs=100)
+    assert initialization.peak_memory(lambda: None) == 0
 
 
 def test_the_parameters_of_well_known_models():
@@ -727,7 +760,7 @@ def test_the_parameters_of_well_known_models():
 def test_16_bytes_a_parameter_with_adam_in_either_precision():
     for precision in DTYPES:
         memory = training_memory("llama-2-70b", precision=precision)
-        assert memory.total - memory.activations == 16 * 68_976_648_192
+        assert memory.weights + memory.gradients + memory.optimizer == 16 * 68_976_648_192
     assert training_memory("llama-2-7b", precision="float32", optimizer="sgd").optimizer == 0
     assert training_memory("llama-2-7b", precision="bfloat16", optimizer="sgd").optimizer == 4 * 6_738_415_616
 

@@ -6,6 +6,7 @@ from course_utils.initialization.memory import (
     Llama,
     TrainingMemory,
     parameter_count,
+    peak_memory,
     training_memory,
 )
 from course_utils.initialization.probes import Probe, Statistics, probe, statistics
@@ -25,6 +26,6 @@ from course_utils.initialization.width import CoordinateCheck, coordinate_check,
 __all__ = [
     "INIT_SCHEMES", "NAMED_MODELS", "CoordinateCheck", "Llama", "MeanField", "Probe", "Scheme", "Statistics",
     "TrainingMemory", "coordinate_check", "correlation_map", "dead_probability", "edge_of_chaos", "initial_loss",
-    "initialize_", "layer_gain", "mean_field", "mup_groups", "mup_learning_rates", "parameter_count", "probe",
-    "relu_second_moment", "statistics", "training_memory", "unit_variance_", "variance_map",
+    "initialize_", "layer_gain", "mean_field", "mup_groups", "mup_learning_rates", "parameter_count",
+    "peak_memory", "probe", "relu_second_moment", "statistics", "training_memory", "unit_variance_", "variance_map",
 ]  # fmt: skip

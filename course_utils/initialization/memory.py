@@ -7,10 +7,15 @@ compare the count with what PyTorch really holds; for Llama it is a count of the
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from course_utils.models import GPT, MLP, GPTConfig, count_parameters
 
@@ -72,28 +77,31 @@ SAVES_OUTPUT = ("relu", "tanh", "sigmoid")  # and those that need what came out
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes held at the fullest moment of a training step, by use."""
+    """Bytes held at the fullest moment of a training step, by use. working: for the operation at hand."""
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
+    working: int
 
     @property
     def total(self) -> int:
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return self.weights + self.gradients + self.optimizer + self.activations + self.working
 
 
 @dataclass(frozen=True)
 class _Kept:
     """Numbers kept for the backward pass: what layers or blocks read, what else they keep, and after the last one.
 
-    statistics: what they keep in float32 whatever the precision.  blocks: how many alike there are.
+    widest: the largest tensor of a step, of which there is one more for a moment.  statistics: what they keep in
+    float32 whatever the precision.  blocks: how many alike there are.
     """
 
     reads: int
     inner: int
     end: int
+    widest: int
     statistics: int = 0
     blocks: int = 1
 
@@ -135,6 +143,7 @@ def training_memory(
         gradients=parameters * size.gradient,
         optimizer=parameters * (moments * size.moment + size.master),
         activations=_fullest(kept, size.activation, checkpointing) + indices * INDEX_BYTES,
+        working=kept.widest * size.activation,
     )
 
 
@@ -185,7 +194,8 @@ def _kept_by_mlp(model: MLP, rows: int) -> _Kept:
         # what an activation gives is mostly what the next layer reads, and then it is kept once
         copies = norm + (model.activation in SAVES_INPUT) + (model.activation in SAVES_OUTPUT and added)
         inner += copies * width + 2 * norm
-    return _Kept(reads=rows * sum(model.sizes[:-1]), inner=rows * inner, end=rows * model.sizes[-1])
+    reads, end = rows * sum(model.sizes[:-1]), rows * model.sizes[-1]
+    return _Kept(reads=reads, inner=rows * inner, end=end, widest=rows * max(model.sizes[1:]))
 
 
 def _kept_by_gpt(config: GPTConfig, rows: int) -> _Kept:
@@ -208,6 +218,44 @@ def _kept_by_blocks(shape: GPTConfig | Llama, rows: int, block: int, end: int) -
         reads=rows * shape.layers * shape.width,
         inner=rows * shape.layers * block,
         end=rows * end,
+        widest=rows * max(shape.vocab_size, shape.width),
         statistics=rows * shape.layers * shape.heads,
         blocks=max(1, shape.layers),
     )
+
+
+# --- and what it really holds -------------------------------------------------------------------------------------
+
+
+def peak_memory(work: Callable[[], object]) -> int:
+    """The most bytes that tensors made within ``work()`` held at one time, on whatever device."""
+    with _Watch() as watch:
+        kept = work()  # so that what it returns is still held
+    del kept
+    return watch.peak
+
+
+class _Watch(TorchDispatchMode):
+    """Sees every operation's result, forward and backward, and when its memory is given back."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.peak, self.sizes = 0, 0, {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for part in tree_leaves(out):
+            if isinstance(part, torch.Tensor):
+                self._hold(part.untyped_storage())
+        return out
+
+    def _hold(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata in self.sizes:
+            return
+        self.sizes[storage._cdata] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._release, storage._cdata)
+
+    def _release(self, key: int) -> None:
+        self.now -= self.sizes.pop(key)

@@ -1,0 +1,378 @@
+# %% [markdown]
+# # 04 Initialization
+#
+# Before a network learns anything, each of its weights has a number. Which ones? In this notebook you see what happens
+# to a signal on its way through a network with different first weights, train networks from all of them, and find out
+# when the choice decides everything and when it hardly matters.
+#
+# **Time:** 90 minutes, or 40 for sections 2 to 4. **Know first:** Python, and roughly what a neural network and a
+# gradient are. [00 Start here](00_start_here.ipynb) shows how the panels work.
+#
+# After this notebook you can
+#
+# - say how much memory training takes, and whether it fits on your machine,
+# - explain why weights must not all start alike,
+# - compute what a layer does to the size of a signal, and derive the starts of LeCun, Glorot and He from it,
+# - say how deep a network may be for a given start, and check it by training,
+# - read the loss at step 0, and say what it does not tell,
+# - keep a residual stream from growing with depth,
+# - fit a start to data, layer by layer,
+# - say why the best learning rate moves with the width, and how to stop it,
+# - start from a trained model, also from a wider one, and say when that hurts,
+# - choose a start, and say what normalization, residuals and the optimizer forgive.
+
+# %%
+import math
+
+import torch
+
+from course_utils import data, initialization, models, pretraining, sweeps, training
+from course_utils.exercises.initialization import check
+from course_utils.lesson import Question, claim, predict, quiz, recall
+from course_utils.panels.initialization import MemoryPanel, symmetry_panel
+from course_utils.panels.starts import first_loss_panel, scales_panel
+from course_utils.pretraining import starts
+from course_utils.runtime import generator
+from course_utils.studies.initialization import digit_batches, symmetry_recipe, training_class_entropy
+
+# %% [markdown]
+# ## 1. What fits
+#
+# *Memory initialization* can also mean something else: asking the operating system for the memory that a model needs.
+# (`malloc(2**40)` often succeeds even on a laptop. The system gives out the memory only when somebody writes to it, and
+# then ends the program.) So, before any weight gets a value: does it fit?
+#
+# Training holds four things at once:
+#
+# | what | numbers for each weight | why |
+# |---|---|---|
+# | **weights** | 1 | the model |
+# | **gradients** | 1 | which way to move each weight |
+# | **optimizer** | 2 with Adam, 0 with plain SGD | Adam keeps a mean of the gradient and of its square |
+# | **activations** | depends on the batch | what each layer gave, because the backward pass needs it |
+#
+# A number takes 4 bytes in float32, so with Adam each weight costs 16 bytes. Activations come on top, and they grow
+# with the batch.
+
+# %%
+predict(
+    "fits",
+    "Llama-2-70B has 69 billion weights. How many GPUs of 80 GB must share its training with Adam in float32, before "
+    "a single activation is counted?",
+    options=["1", "4", "14", "140"],
+)
+
+# %% [markdown]
+# Choose a model, and move the batch. **Precision** bfloat16 stores weights, gradients and activations in 2 bytes each,
+# and the optimizer then keeps an exact copy of each weight. **Checkpointing** keeps only what each block of a model
+# reads, and computes the rest a second time on the way back: less memory for about a third more time (Chen et al.
+# 2016). *Try one step here* trains a real step, or says why it does not.
+
+# %%
+MemoryPanel()
+
+# %%
+billions = initialization.parameter_count("llama-2-70b") / 1e9
+need = initialization.training_memory("llama-2-70b")
+held = (need.weights + need.gradients + need.optimizer) / 1e9
+print(f"{billions:.1f} billion weights x 16 bytes = {held:,.0f} GB = {held / 80:.1f} GPUs of 80 GB")
+
+# %%
+recall(
+    "fits",
+    answer="14",
+    because="4 bytes for each weight, 4 for its gradient and 8 for Adam's two means make 1,104 GB. bfloat16 does not "
+    "change this sum: 2 + 2 + 8, and 4 for the exact copy.",
+)
+
+# %% [markdown]
+# A count is worth something if it agrees with what happens. Below, two real training steps are watched tensor by
+# tensor, and the most that was held at one time is compared with the count.
+
+# %%
+def peak(model, batches):
+    """The most bytes that the tensors of the first two steps hold at one time."""
+    def two_steps():
+        run = training.Experiment(model=model, batches=batches).start(0)
+        return run.step(), run.step(), run
+    digit_batches(generator(0))  # the images are in memory, whoever trains
+    return initialization.peak_memory(two_steps)
+
+
+gpt = models.GPT(models.GPTConfig(vocab_size=116))
+
+# %%
+shapes = [(64, 128, 10), (64, *[64] * 30, 10), (64, 1024, 1024, 10)]
+ratios = [initialization.training_memory(models.MLP(sizes), batch=32).total
+          / peak(lambda _, sizes=sizes: models.MLP(sizes), digit_batches) for sizes in shapes]
+ratios.append(initialization.training_memory(gpt, batch=16).total
+              / peak(lambda _: models.GPT(gpt.config),
+              pretraining.story_recipe(measured=False).batches))
+claim("the count is within 10 % of the measured peak, for three digit networks and the story GPT",
+      all(abs(ratio - 1) < 0.1 for ratio in ratios), worst=max(ratios, key=lambda ratio: abs(ratio - 1)))
+
+# %%
+seven, six = initialization.training_memory("llama-2-7b"), initialization.training_memory("gpt2", batch=6)
+saved = initialization.training_memory("llama-2-7b", checkpointing=True)
+claim("checkpointing cuts the activations of Llama-2-7B to less than a fifth",
+      saved.activations < seven.activations / 5)
+claim("six rows need six times the activations of one, and the same for everything that goes with the weights",
+      six.activations == 6 * initialization.training_memory("gpt2").activations
+      and six.weights == initialization.training_memory("gpt2").weights)
+
+# %% [markdown]
+# ## 2. Why not zeros?
+#
+# Training moves weights in small steps, so it should matter little where they begin. Why not begin with zeros? Or, if
+# zeros are too empty, with the same small number everywhere?
+#
+# Take a network with one hidden layer of 8 units. Each **unit** multiplies the 64 pixels of a digit with its own 64
+# weights, adds them up, and applies tanh, a curve that stays between −1 and 1. The output layer weighs the 8 answers
+# to give each of the ten classes a score.
+
+# %%
+predict(
+    "zeros",
+    "All weights start at 0.01. What have the 8 hidden units become after 400 steps of training?",
+    options=["8 different units", "8 copies of one unit that has learned something", "nothing: no weight has moved"],
+)
+
+# %%
+symmetry_panel()
+
+# %% [markdown]
+# 1. **constant**: eight curves lie on one another. Only one can be seen, and it moves.
+# 2. **zeros**: nothing moves but the output's biases. The loss stays at that of a network that ignores the picture.
+# 3. **constant** with noise 1e-6, 1e-4, 1e-2: a millionth is enough. When do the curves part, and what does the loss
+#    do then?
+#
+# ### Why
+#
+# Call the weights into a hidden unit w, its output h = tanh(w · x), and its weights to the classes v. The chain rule
+# gives two gradients:
+#
+# - for v: the error of each class, times **h**,
+# - for w: x times (the errors weighed by **v**) times the slope of tanh there.
+#
+# In words: what a unit learns depends on what goes in, on its own answer and on its own outgoing weights, and on
+# nothing else. Two units with equal w and equal v get equal gradients, so they are equal after the step, and after
+# every step. They work like one unit that is written down eight times.
+#
+# With zeros it is worse. h = 0, so v gets no gradient. v = 0, so w gets none. Only the output's biases learn, and they
+# find out how frequent each class is.
+#
+# Random numbers have one first task: to make units different. It is called **breaking the symmetry**.
+
+# %% [markdown]
+# ### Exercise: how many different units?
+#
+# `incoming` holds the weights into the hidden units, a row for each unit. `outgoing` holds the weights out of them, a
+# **column** for each unit. Two units are the same if all of these agree exactly. How many different units are there?
+
+# %%
+def different_units(incoming, outgoing):
+    """incoming: (hidden, inputs); outgoing: (outputs, hidden) -> a number"""
+    ...
+
+
+check("different-units", different_units)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def different_units_solution(incoming, outgoing):
+    units = torch.cat([incoming, outgoing.T], dim=1)  # (hidden, inputs + outputs)
+    return len(torch.unique(units, dim=0))
+
+
+check("different-units", different_units_solution, solution=True)
+
+# %%
+def after(steps, scheme, optimizer, seed, **options):
+    """A network with two hidden layers of 16 units, trained from this start."""
+    def build(rng):
+        return initialization.initialize_(models.MLP([64, 16, 16, 10]), scheme, generator=rng, **options)
+    knobs = {"lr": 0.1 if optimizer == "sgd" else 0.01}
+    recipe = training.Experiment(model=build, batches=digit_batches, optimizer=optimizer, steps=steps, knobs=knobs)
+    return training.finish(recipe.start(seed)).model
+
+
+def counts(model):
+    first, second, last = (layer.weight.detach().cpu() for layer in model.layers)
+    return {different_units_solution(first, second), different_units_solution(second, last)}
+
+# %%
+trained = {scheme: [after(100, scheme, optimizer, seed) for optimizer in ("sgd", "adamw") for seed in range(10)]
+           for scheme in ("zeros", "constant", "he")}
+for scheme in ("zeros", "constant"):
+    claim(f"from {scheme}, all 16 units of a layer are bitwise the same after 100 steps (SGD and AdamW, 10 seeds)",
+          all(counts(model) == {1} for model in trained[scheme]))
+claim("from random weights, all are different (SGD and AdamW, 10 seeds)",
+      all(counts(model) == {16} for model in trained["he"]))
+
+# %%
+split = data.digits_split()
+whole = [(split.train_images, split.train_labels)]
+
+
+def silent(model):
+    """The parameters whose gradient is exactly 0."""
+    training.default_loss(model, whole[0]).backward()
+    return {name for name, weight in model.named_parameters() if (weight.grad == 0).all()}
+
+# %%
+start = initialization.initialize_(models.MLP([64, 16, 16, 10]), "zeros")
+names = {name for name, _ in start.named_parameters()}
+claim("from zeros, every gradient is exactly 0, but that of the output's biases",
+      silent(start) == names - {"layers.2.bias"})
+last = training.fit(start, whole, steps=300, lr=0.5, optimizer="sgd").loss[-1]
+claim("and the loss stays at the entropy of the classes, ln 10 to within 0.01",
+      abs(last - training_class_entropy()) < 1e-4 and abs(last - math.log(10)) < 0.01, loss=last)
+
+# %%
+def accuracy(noise):
+    """The share of test digits guessed right after 400 steps, for 10 seeds trained side by side."""
+    recipe = symmetry_recipe(noise=noise)
+    return sweeps.train_many(recipe.model, recipe.batches, steps=400, lr=0.3, seed=range(10), optimizer="sgd",
+                             test=(split.test_images, split.test_labels)).accuracy
+
+
+alike, apart = accuracy(0.0), accuracy(1e-4)
+claim("8 units that start alike guess fewer than two thirds of the digits right (10 seeds)", alike.max() < 2 / 3)
+claim("with noise of 0.0001 on their weights, they guess over 85 % right (10 seeds)", apart.min() > 0.85)
+
+# %%
+recall(
+    "zeros",
+    answer="8 copies of one unit that has learned something",
+    because="equal units get equal gradients. The network learns what a single unit can tell about a digit.",
+)
+
+# %% [markdown]
+# One footnote on *bitwise*. Mathematics says that equal units stay equal for any width. A processor adds numbers in
+# some order, and rounds. With 16 units it treats all alike. With 10 it may add the last ones up in another order, so
+# that they come to differ in the last digit, and you saw what becomes of a small difference.
+
+# %% [markdown]
+# ## 5. What the loss at step 0 tells, and what it does not
+#
+# A language model that knows nothing should give each of V tokens the probability 1/V. Its loss is then ln V, as in
+# [01 Pretraining](01_pretraining.ipynb). If the logits of an untrained model differ, it is confident without reason,
+# and that costs. For logits with variance s, up to about 1:
+#
+# $$L \approx \ln V + \frac{s}{2} - \frac{e^s - 1}{2V}$$
+#
+# In words: random confidence costs half its variance, and a small correction because the right token takes part in it.
+#
+# How large is s? The last normalization of our GPT hands on vectors with a mean square of 1, in 64 dimensions. The
+# output matrix is the embedding itself (the two are **tied**), with standard deviation e. So s = 64 e².
+
+# %%
+predict(
+    "first-scale",
+    "The embeddings are N(0, 1), the linear layers N(0, 0.02²). What is the loss at step 0 on the stories (V = 116)?",
+    options=["about 4.75", "about 8", "above 20"],
+)
+
+# %%
+first_loss_panel()
+
+# %% [markdown]
+# Move the embedding scale, then set it back to 0.1 and move the linear scale. With linear layers of 0.02 the measured
+# loss leaves the formula early. The line below the picture says why: the logit of the token that was just read stands
+# out. The layers add hardly anything to the stream, so it still holds the embedding of that token, and its product
+# with itself is large. The model expects every word to come twice. Larger linear layers drown this, and the loss
+# follows the formula.
+
+# %%
+recall(
+    "first-scale",
+    answer="above 20",
+    because="it is about 44: the token just read gets a logit of about 44, and it hardly ever comes again.",
+)
+
+# %%
+def first(source, **scales):
+    return [starts.first_loss(source=source, seed=seed, **scales) for seed in range(10)]
+
+
+for source in starts.SOURCES:
+    ln_v = starts.levels(source)["ln V"]
+    claim(f"{source}: with embeddings of 0.02 the first loss is within 3 % of ln V (10 seeds)",
+          all(abs(one.loss / ln_v - 1) < 0.03 for one in first(source, embedding=0.02, linear=0.02)))
+expected = initialization.initial_loss(116, 64 * 0.1**2)
+claim("stories: at 0.1, with linear layers of 0.125, it is within 3 % of the formula (10 seeds)",
+      all(abs(one.loss / expected - 1) < 0.03 for one in first("stories", embedding=0.1, linear=0.125)))
+loud = first("stories", embedding=1.0, linear=0.02)
+claim("stories: at 1 it is above 30 nats, and the token just read is to blame: its logit is above 30 (10 seeds)",
+      min(one.loss for one in loud) > 30 and min(one.own for one in loud) > 30)
+
+# %% [markdown]
+# ### Does a bad first loss matter?
+#
+# Now train from different scales. The second source has 8 symbols, and each depends on the two before it. Its bigram
+# level is what a model can reach that looks at one symbol only. Every level of its ladder is known exactly, too.
+#
+# The optimizer is AdamW, which forgives more bad starts than plain gradient descent (SGD). What you see here is what
+# even AdamW does not forgive.
+
+# %%
+predict(
+    "first-matters",
+    "Embeddings of 1 start ten times above ln V. Where do they end, compared with GPT-2's 0.02 for everything?",
+    options=["worse on both sources", "worse on one, better on the other", "no worse: a few steps repair it"],
+)
+
+# %%
+scales_panel()
+
+# %% [markdown]
+# ## What you can do now
+#
+# - Say how much memory training takes: 16 bytes a weight with Adam, and activations that grow with the batch.
+# - Explain why weights must not all start alike: units that start alike stay alike.
+# - Compute what a layer does to a signal: it multiplies its mean square by n · Var(w), and ReLU halves that.
+# - Say how deep a network may be for a given start.
+# - Read the loss at step 0, and say what it does not tell.
+# - Keep a residual stream from growing with depth.
+# - Fit a start to data, layer by layer.
+# - Say why the best learning rate moves with the width, and how to stop it.
+# - Start from a trained model, and say when that hurts.
+# - Choose a start, and say what normalization, residuals and the optimizer forgive.
+
+# %% jupyter={"source_hidden": true}
+quiz("initialization", [
+    Question("Training with Adam in float32 takes 16 bytes for each weight, and besides", {
+        "nothing": "The backward pass also needs what each layer gave in the forward pass.",
+        "activations, which grow with the batch": "Yes: each example has its own.",
+        "activations, which are the same for every batch": "Each example of the batch has its own activations.",
+    }, answer="activations, which grow with the batch"),
+    Question("All weights of a network start at 0.1. After training, the hidden units of a layer", {
+        "have become different, because their gradients differ": "Units that are alike get the same gradient.",
+        "are still alike": "Yes: the layer works like a single unit, however wide it is.",
+        "are all 0": "They move, but all in the same way.",
+    }, answer="are still alike"),
+    Question("A ReLU network has 30 layers with weights N(0, 1/n). The mean square of its signal at the end is about", {
+        "the same as at the beginning": "That would be N(0, 2/n): ReLU lets half of the mean square through.",
+        "a billionth of it": "Yes: a half for each layer, and 2⁻³⁰ is 9.3e-10.",
+        "a thirtieth of it": "The factors multiply from layer to layer: 2⁻³⁰.",
+    }, answer="a billionth of it"),
+    Question("A model with 1,000 classes starts with a loss of 40 nats. This says that", {
+        "its outputs are far too large at the start": "Yes: ln 1,000 = 6.9, and the rest is confidence without reason.",
+        "it will not train": "Often it trains all the same, after steps that bring the outputs down.",
+        "its data are hard": "Before training, the data play hardly any part in the loss.",
+    }, answer="its outputs are far too large at the start"),
+    Question("In the standard parametrization, a model that is four times as wide usually wants", {
+        "a higher learning rate": "A step moves the outputs of a wide model further: it wants a lower one.",
+        "the same learning rate": "That is what maximal-update parametrization is for.",
+        "a lower learning rate": "Yes: every unit sums over more inputs, and all of them move at once.",
+    }, answer="a lower learning rate"),
+])
+
+# %% [markdown]
+# **Further reading.** Glorot and Bengio 2010, *Understanding the difficulty of training deep feedforward neural
+# networks*. He et al. 2015, *Delving Deep into Rectifiers*. Saxe et al. 2013, *Exact solutions to the nonlinear
+# dynamics of learning in deep linear neural networks*. Schoenholz et al. 2017, *Deep Information Propagation*. Mishkin
+# and Matas 2016, *All you need is a good init*. Zhang, Dauphin and Ma 2019, *Fixup Initialization*. Yang et al. 2022,
+# *Tensor Programs V* (tuning large models by small ones). Ash and Adams 2020, *On Warm-Starting Neural Network
+# Training*.
+#
+# **Next:** the course map in [00 Start here](00_start_here.ipynb) shows what there is.
