@@ -15,6 +15,7 @@ from course_utils.training import Experiment
 WIDTH = 32
 BATCH = 64
 LR = 3e-2
+SHARE = {"sgd": 1.0, "adamw": 0.03}  # of the learning rate: Adam's steps do not shrink with the gradient
 
 
 class Gated(nn.Module):
@@ -69,7 +70,8 @@ def deep_recipe(*, blocks: int = 64, start: str = "plain", optimizer: str = "sgd
         model=partial(deep_network, blocks=blocks, start=start),
         batches=data.row_batches(split.train_images, split.train_labels, batch_size=BATCH),
         optimizer=optimizer,
-        knobs={"lr": LR if optimizer == "sgd" else LR / 30},
+        knobs={"lr": LR},
+        schedule=lambda step: SHARE[optimizer],
         steps=steps,
         measures={"accuracy": _accuracy},
         measure_every=20,

@@ -104,3 +104,24 @@ def first_loss(*, source: str = "stories", embedding: float = 0.1, linear: float
     others = logits.masked_fill(torch.zeros_like(logits, dtype=torch.bool).scatter(1, read[:, None], True), torch.nan)
     others = others[~others.isnan()]
     return First(loss.item(), own.mean().item(), others.mean().item(), others.std().item())
+
+
+BRANCHES = {"plain": lambda count: 1.0, "1/sqrt(2L)": lambda count: count**-0.5, "zeroed": lambda count: 0.0}
+
+
+@torch.no_grad()
+def stream(*, blocks: int, start: str = "plain", linear: float = 0.125, seed: int = 0) -> list[float]:
+    """Mean square of an untrained GPT's residual stream: at its beginning, and after each block.
+
+    start: a factor on the last layer of each of the 2 * blocks branches, a name in `BRANCHES`.
+    """
+    config = GPTConfig(vocab_size=len(data.STORY_VOCAB), width=WIDTH, layers=blocks)
+    gpt = scaled_gpt(config, embedding=0.1, linear=linear, generator=runtime.generator(seed))
+    for place in places(gpt):
+        if place.ends_branch:
+            place.layer.weight.mul_(BRANCHES[start](place.branches))
+    tokens, _ = unseen("stories", 4)
+    with initialization.probe(gpt) as seen:
+        gpt(tokens)
+    first = gpt.start(tokens).square().mean().item()  # with positions, which the probe does not see
+    return [first, *(seen.activations[f"block {number}"].second_moment for number in range(1, blocks + 1))]
