@@ -34,3 +34,21 @@ def unit_variance_(module: nn.Module, inputs: Tensor) -> nn.Module:
         for hook in hooks:
             hook.remove()
     return module
+
+
+@torch.no_grad()
+def output_stds(module: nn.Module, inputs: Tensor) -> list[float]:
+    """The standard deviation of what each linear layer gives on `inputs`, before any activation, in order."""
+    stds, hooks = [], []
+
+    def note(layer: nn.Linear, _, output: Tensor) -> None:
+        stds.append(output.float().std(unbiased=False).item())
+
+    try:
+        linear = [place.layer for place in places(module) if isinstance(place.layer, nn.Linear)]
+        hooks += [layer.register_forward_hook(note) for layer in linear]
+        module(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return stds

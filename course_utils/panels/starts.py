@@ -114,18 +114,6 @@ def deep_panel() -> TrainingPanel:
 # --- section 7: a start from data -------------------------------------------------------------------------------------
 
 
-def output_stds(mlp: MLP, images: torch.Tensor) -> list[float]:
-    """Standard deviation of what each linear layer gives, before its activation."""
-    stds, hooks = [], []
-    for layer in mlp.layers:
-        hooks.append(layer.register_forward_hook(lambda layer, given, output: stds.append(output.std().item())))
-    with torch.no_grad():
-        mlp(images)
-    for hook in hooks:
-        hook.remove()
-    return stds
-
-
 def lsuv_panel(*, depth: int = 12) -> Explorer:
     """LSUV, one layer at a time: the size of every layer's outputs while the first layers are scaled already."""
     images = data.digits_split().train_images[:256]
@@ -133,10 +121,10 @@ def lsuv_panel(*, depth: int = 12) -> Explorer:
     def draw(*, scaled, activation, start):
         sizes = [64, *[64] * (depth - 1), 10]
         mlp = initialization.initialize_(MLP(sizes, activation=activation), start, generator=runtime.generator(0))
-        before = output_stds(mlp, images)
+        before = initialization.output_stds(mlp, images)
         for number in range(scaled):
-            _scale_(mlp.layers[number], output_stds(mlp, images)[number])
-        now = output_stds(mlp, images)
+            _scale_(mlp.layers[number], initialization.output_stds(mlp, images)[number])
+        now = initialization.output_stds(mlp, images)
         layers = np.arange(1, depth + 1)
         series = [figures.Series(name=f"{scaled} layers scaled", x=layers, y=np.array(now), markers=True),
                   figures.Series(name="before", x=layers, y=np.array(before), style=1, faded=True)]

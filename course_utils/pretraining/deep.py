@@ -63,6 +63,13 @@ def deep_network(generator: torch.Generator, *, blocks: int, start: str, width: 
     return then(initialization.initialize_(mlp, scheme, generator=generator))
 
 
+def plain_network(generator: torch.Generator, *, scheme: str, activation: str, layers: int = 20) -> MLP:
+    """A network of this many hidden layers with nothing that helps; scheme: of `initialization`, "lsuv" included."""
+    fitted = {"inputs": data.digits_split().train_images[:256]} if scheme == "lsuv" else {}
+    mlp = MLP([64, *[WIDTH] * layers, 10], activation=activation)
+    return initialization.initialize_(mlp, scheme, generator=generator, **fitted)
+
+
 def deep_recipe(*, blocks: int = 64, start: str = "plain", optimizer: str = "sgd", steps: int = 200) -> Experiment:
     """Train a residual network on digits, 64 a step, with plain gradient descent ("sgd") or "adamw"."""
     split = data.digits_split()

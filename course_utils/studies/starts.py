@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
+from functools import partial
 
-from course_utils import training
-from course_utils.pretraining import starts
+from course_utils import data, sweeps, training
+from course_utils.pretraining import board, deep, slicing, starts, widths
+from course_utils.pretraining.stories import held_out_loss
 from course_utils.studies.study import Row, Study
 
 # --- scales of embeddings and linear layers (section 5) -------------------------------------------------------------
@@ -39,6 +42,104 @@ def scales_point(*, source: str, embedding: float, linear: float, lr: float, ste
     }
 
 
+# --- digits: each start at the best of several learning rates (sections 6, 7 and 10) --------------------------------
+
+SEEDS = tuple(range(5))
+RATES = {"sgd": (1e-2, 3e-2, 1e-1, 3e-1), "adamw": (3e-4, 1e-3, 3e-3)}
+
+
+def best_rate(build: sweeps.Build, *, optimizer: str, steps: int) -> Row:
+    """The learning rate with the highest mean accuracy on unseen digits, and the accuracy of every seed with it.
+
+    A network that diverged counts as 0.
+    """
+    split = data.digits_split()
+    lrs = RATES[optimizer]
+    pairs = list(itertools.product(lrs, SEEDS))
+    done = sweeps.train_many(
+        build,
+        data.row_batches(split.train_images, split.train_labels, batch_size=64),
+        steps=steps,
+        lr=[lr for lr, _ in pairs],
+        seed=[seed for _, seed in pairs],
+        optimizer=optimizer,
+        test=(split.test_images, split.test_labels),
+    )
+    accuracy = done.accuracy.nan_to_num(0.0).view(len(lrs), len(SEEDS))
+    best = int(accuracy.mean(1).argmax())
+    return {"lr": lrs[best], "accuracy": [round(share, 4) for share in accuracy[best].tolist()]}
+
+
+def deep_points() -> Iterator[Row]:
+    """Residual networks without normalization: their four starts, two depths and two optimizers."""
+    for optimizer, blocks, start in itertools.product(RATES, (4, 64), deep.STARTS):
+        yield {"optimizer": optimizer, "blocks": blocks, "start": start}
+
+
+def deep_point(*, optimizer: str, blocks: int, start: str, steps: int = 100) -> Row:
+    """Accuracy on unseen digits, by seed."""
+    return best_rate(partial(deep.deep_network, blocks=blocks, start=start), optimizer=optimizer, steps=steps)
+
+
+def fitted_points() -> Iterator[Row]:
+    """Plain networks of 20 layers: which start for which activation."""
+    activations, schemes = ("relu", "gelu", "tanh"), ("uniform", "lecun", "he", "orthogonal", "lsuv")
+    for activation, scheme in itertools.product(activations, schemes):
+        yield {"activation": activation, "scheme": scheme}
+
+
+def fitted_point(*, activation: str, scheme: str, steps: int = 150) -> Row:
+    """Accuracy on unseen digits with plain gradient descent, by seed."""
+    build = partial(deep.plain_network, scheme=scheme, activation=activation)
+    return best_rate(build, optimizer="sgd", steps=steps)
+
+
+def board_points() -> Iterator[Row]:
+    """Every cell of the board, with both optimizers."""
+    for optimizer, network, scheme in itertools.product(RATES, board.NETWORKS, board.SCHEMES):
+        yield {"optimizer": optimizer, "network": network, "scheme": scheme}
+
+
+def board_point(*, optimizer: str, network: str, scheme: str, steps: int = 100) -> Row:
+    """Accuracy on unseen digits, by seed."""
+    return best_rate(partial(board.board_network, scheme=scheme, network=network), optimizer=optimizer, steps=steps)
+
+
+# --- width (section 8) --------------------------------------------------------------------------------------------
+
+
+def widths_points() -> Iterator[Row]:
+    """Both parametrizations at every width."""
+    for parametrization, width in itertools.product(widths.SCHEMES, widths.WIDTHS):
+        yield {"parametrization": parametrization, "width": width}
+
+
+def widths_point(*, parametrization: str, width: int, seeds: int = 5) -> Row:
+    """The loss after 60 steps: for every learning rate, a list over seeds; 10 for a network that diverged."""
+    losses = widths.sweep(width=width, parametrization=parametrization, seeds=range(seeds)).nan_to_num(10.0)
+    return {"losses": [[float(f"{loss:.4g}") for loss in row] for row in losses.tolist()]}
+
+
+# --- slices of a wider model (section 9) --------------------------------------------------------------------------
+
+
+def sliced_points() -> Iterator[Row]:
+    """A small story GPT from random weights and from a slice, trained for a short and a longer time."""
+    for seed, steps, start in itertools.product(range(4), (100, 400), ("random", "sliced")):
+        yield {"start": start, "steps": steps, "seed": seed}
+
+
+def sliced_point(*, start: str, steps: int, seed: int) -> Row:
+    """Loss on held-out stories at the end."""
+    recipe = dataclasses.replace(slicing.small_recipe(start=start, steps=steps), measures={})
+    return {"loss": held_out_loss(training.finish(recipe.start(seed)).model)}
+
+
 STUDIES = {
     "scales": Study(scales_points, scales_point),
+    "deep": Study(deep_points, deep_point),
+    "fitted": Study(fitted_points, fitted_point),
+    "board": Study(board_points, board_point),
+    "widths": Study(widths_points, widths_point),
+    "sliced": Study(sliced_points, sliced_point),
 }

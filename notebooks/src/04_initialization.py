@@ -24,13 +24,14 @@
 # %%
 import math
 
+import numpy as np
 import torch
 
-from course_utils import data, initialization, models, pretraining, sweeps, training
+from course_utils import data, initialization, models, pretraining, studies, sweeps, training
 from course_utils.exercises.initialization import check
-from course_utils.lesson import Question, claim, predict, quiz, recall
+from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 from course_utils.panels.initialization import MemoryPanel, symmetry_panel
-from course_utils.panels.starts import first_loss_panel, scales_panel
+from course_utils.panels.starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
 from course_utils.pretraining import starts
 from course_utils.runtime import generator
 from course_utils.studies.initialization import digit_batches, symmetry_recipe, training_class_entropy
@@ -323,6 +324,86 @@ predict(
 
 # %%
 scales_panel()
+
+# %% [markdown]
+# ## 6. Residual streams
+#
+# A GPT does not hand its signal through one layer after the other. It adds: x + f(x). The sum that is handed on is the
+# **residual stream**, and each f is a **branch**. A block of a GPT has two, attention and an MLP.
+#
+# Before training, branches give about independent numbers, and then their variances add. With a normalization at the
+# beginning of each branch, every branch adds about the same, so after L blocks the stream's mean square has grown by
+# 2L times that. Three remedies:
+#
+# - **1/sqrt(2L)**: divide the last layer of each branch by the root of their number. Together they then add as much as
+#   one would. (GPT-2's paper says 1/sqrt(N), for N residual layers. Each block has two.)
+# - **Zeroed**: the last layer of each branch starts at 0, so a block at first does nothing (Fixup, Zhang et al. 2019).
+# - **Gated**: each branch is multiplied by a number of its own that starts at 0 (ReZero, Bachlechner et al. 2021).
+
+# %%
+predict(
+    "no-norm",
+    "Without any normalization, a branch gives more the more it gets. What then happens to the stream in 64 blocks?",
+    options=["it grows by about 64", "it grows by more than a million", "it does not grow"],
+)
+
+# %%
+stream_panel()
+
+# %%
+sizes = {start: [[starts.stream(blocks=blocks, start=start, seed=seed)[-1] for seed in range(5)]
+                 for blocks in (6, 24)] for start in starts.BRANCHES}
+grown = {start: np.mean(deep) / np.mean(shallow) for start, (shallow, deep) in sizes.items()}
+claim("plain: with four times the blocks, the stream of a GPT is 3 to 5 times as large (5 seeds)",
+      3 < grown["plain"] < 5, ratio=grown["plain"])
+claim("1/sqrt(2L): less than 1.5 times (5 seeds)", grown["1/sqrt(2L)"] < 1.5, ratio=grown["1/sqrt(2L)"])
+claim("zeroed: exactly as large (5 seeds)", sizes["zeroed"][0] == sizes["zeroed"][1])
+
+# %% [markdown]
+# ### Depth without normalization
+#
+# Our GPT normalizes the stream at the beginning of each branch and before the output, so even a stream that has grown a
+# hundredfold is read at size 1. Take the normalization away, and growth has consequences. The panel trains a residual
+# network on digits, with one layer of 32 GELU units a block, and plain gradient descent.
+
+# %%
+deep_panel()
+
+# %% [markdown]
+# 1. The plain start, 4 blocks, then 16, then 64.
+# 2. The other three starts with 64 blocks. Pin each.
+# 3. The plain start again, with AdamW: how much does it forgive?
+
+# %% [markdown]
+# ## 7. A start from data
+#
+# He's factor of 2 holds for ReLU. What about GELU, or a layer that nobody has computed anything for? Then measure
+# instead. **LSUV** (layer-sequential unit-variance, Mishkin and Matas 2016) begins with orthonormal weights and takes
+# the layers in order. It sends a batch through, and divides a layer's weights by the standard deviation of what the
+# layer gives. Then the next layer, which already sees the new sizes.
+
+# %%
+lsuv_panel()
+
+# %% [markdown]
+# Press the arrow key on *layers scaled* and follow one layer at a time. While biases are zero, a layer's outputs are
+# proportional to its weights, so one division is exact. (The paper repeats up to ten times, until the variance is
+# within 0.1 of one.) All later layers move along, because they read what this one gives.
+
+# %%
+def lsuv_stds(activation, seed):
+    """What each layer gives after LSUV on 256 images: on these images, and on 256 others."""
+    images = data.digits_split(seed).train_images
+    mlp = models.MLP([64, *[64] * 11, 10], activation=activation)
+    initialization.initialize_(mlp, "lsuv", generator=generator(seed), inputs=images[:256])
+    return [initialization.output_stds(mlp, part) for part in (images[:256], images[256:512])]
+
+
+stds = [lsuv_stds(activation, seed) for activation in ("relu", "tanh", "gelu", "silu") for seed in range(5)]
+seen, unseen = (np.array([run[part] for run in stds]) for part in (0, 1))  # (runs, layers)
+claim("after LSUV every one of 12 layers has variance 1 ± 0.1, with ReLU, tanh, GELU and SiLU (5 seeds)",
+      np.abs(seen**2 - 1).max() < 0.1)
+claim("and on 256 other images 1 ± 0.4 (5 seeds)", np.abs(unseen**2 - 1).max() < 0.4)
 
 # %% [markdown]
 # ## What you can do now
