@@ -29,6 +29,13 @@ def digit_batches(generator: torch.Generator, *, batch_size: int = 32) -> tuple[
     return images[rows], labels[rows]
 
 
+@cache
+def unit_digits(rows: int) -> tuple[Tensor, Tensor]:
+    """Training digits, each scaled to a mean square of 1: (rows, 64), and their labels, (rows,)."""
+    images, labels = (part[:rows] for part in split()[:2])
+    return images / images.square().mean(1, keepdim=True).sqrt(), labels
+
+
 def symmetry_recipe(*, start: str = "constant", noise: float = 0.0, steps: int = 400) -> training.Experiment:
     """One hidden layer of 8 tanh units, SGD. noise: standard deviation of what is added to every weight."""
 
