@@ -47,6 +47,13 @@ def text_pool(count: int, seed: int) -> Rows:
     return data.story_rows([f"{item.story} {item.question} {item.answer}" for item in data.questions(count, seed=seed)])
 
 
+@cache
+def letter_pool(count: int, seed: int) -> Rows:
+    """Rows of letters, another style of the story language: (count, 64) each."""
+    return data.story_rows(data.stories(count, seed=seed, style="letter"))
+
+
+TASKS = ("questions", "letters")
 COUNTED = {"the answer": question_pool, "every word": text_pool}
 
 
@@ -95,6 +102,19 @@ def question_recipe(
     )
 
 
+def task_recipe(*, task: str = "questions", moves: str = "everything", rank: int = 4) -> Experiment:
+    """`question_recipe`, or the same on 300 letters, a style of text that the model has not seen, every word counted.
+
+    task: one of `TASKS`. With letters, "new" is the loss in nats per token on held-out letters.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task {task!r}: choose one of {', '.join(TASKS)}")
+    recipe = question_recipe(moves=moves, rank=rank)
+    if task == "questions":
+        return recipe
+    return replace(recipe, batches=data.row_batches(*letter_pool(300, 0)), measures={"new": letters, "old": old_loss})
+
+
 # --- measures -----------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +144,12 @@ def answers(model: GPT, generator: torch.Generator | None = None) -> dict[str, f
 def old_loss(model: GPT, generator: torch.Generator | None = None) -> dict[str, float]:
     """The loss in nats per token on held-out stories ("old"): what the model was pretrained for."""
     return {"old": pretraining.held_out_loss(model, stories=64)}
+
+
+def letters(model: GPT, generator: torch.Generator | None = None) -> float:
+    """The loss in nats per token on held-out letters."""
+    rows, targets = (part.to(next(model.parameters()).device) for part in letter_pool(64, head_start.TEST_SEED))
+    return model(rows, targets)[1].item()
 
 
 def examples_needed(accuracy: float, counts: Sequence[int], accuracies: Sequence[float]) -> float:

@@ -30,7 +30,10 @@ KINDS = CurvesView(
 NEW = LossView(title="Loss on the answer", y_title="loss (nats per answer)",
                curves={"loss": "training", "new": "held-out"})  # fmt: skip
 BOTH = CurvesView(title="The new loss and the old", y_title="loss (nats)", y_range=(0, 6),
-                  curves={"new": "new: held-out answers", "old": "old: held-out stories"})  # fmt: skip
+                  curves={"new": "new: held-out answers or letters", "old": "old: held-out stories"})  # fmt: skip
+METER = FrontierView(title="New against old: down is learned, right is forgotten", x="old", y="new",
+                     x_title="old loss on held-out stories (nats per token)", y_title="new loss (nats)",
+                     y_range=(0, 5))  # fmt: skip
 FRONTIER = FrontierView(title="New against old: up is learned, right is forgotten", x="old", y="accuracy",
                         x_title="old loss on stories (nats per token)", y_title="questions answered right",
                         y_range=(-0.02, 1.02))  # fmt: skip
@@ -40,6 +43,7 @@ CONTROLS = {
     "rank": Choice(label="LoRA rank", options=(1, 2, 4, 8, 16, 32), help="Rows of each A. Used by LoRA alone."),
     "stages": Choice(label="how many stages", options=(1, 2, 3, 4),
                      help="Of four: the embeddings, block 1, block 2, and the last norm with the head."),
+    "task": Choice(label="new task", options=questions.TASKS, help="Answer questions, or write letters."),
     "counted": Choice(label="loss counts at", options=tuple(questions.COUNTED),
                       help="The answer alone, or every word of the story, the question and the answer."),
 }  # fmt: skip
@@ -102,6 +106,54 @@ def cost_panel(*, title: str) -> Explorer:
 
     counts = Choice(label="count", options=tuple(COUNTS), help="What the bars show.")
     return Explorer(draw, title=title, controls={"count": (counts, next(iter(COUNTS)))})
+
+
+# --- new against old, stored runs -------------------------------------------------------------------------------------
+
+FAMILIES: dict[str, Callable[[dict], str | None]] = {  # family -> what tells its points apart, or None for others
+    "everything, by learning rate": lambda row: f"{row['lr']:g}" if row["moves"] == "everything" else None,
+    "LoRA at 0.005, by rank": lambda row: _of_lora(row, 5e-3),
+    "LoRA at 0.01, by rank": lambda row: _of_lora(row, 1e-2),
+    "last stages, by number": lambda row: str(row["stages"]) if row["moves"] == "last stages" else None,
+    "first stages, by number": lambda row: str(row["stages"]) if row["moves"] == "first stages" else None,
+    "biases and last layer": lambda row: row["moves"] if row["moves"] in ("biases", "last layer") else None,
+}
+SHOWN = {
+    "learning rate": (0,),
+    "learning rate and LoRA": (0, 1, 2),
+    "learning rate and frozen stages": (0, 3, 4),
+    "all": tuple(range(len(FAMILIES))),
+}
+
+
+def _of_lora(row: dict, lr: float) -> str | None:
+    return f"r {row['rank']}" if row["moves"] == "LoRA" and row["lr"] == lr else None
+
+
+def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
+    """Stored runs as points: old loss and accuracy, means over seeds; rows as of the study "what_moves"."""
+    rows = [row for row in rows if row["counted"] == "the answer"]
+
+    def draw(*, shown):
+        reached: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for name in (list(FAMILIES)[i] for i in SHOWN[shown]):
+            for row in rows:
+                label = FAMILIES[name](row)
+                if label is not None:
+                    reached.setdefault((name, label), []).append((row["old"], row["accuracy"]))
+        x, y = np.array([np.mean(values, axis=0) for values in reached.values()]).T
+        spec = figures.points(x, y, [label for _, label in reached], groups=[name for name, _ in reached],
+                              title="New against old, after 300 steps on 300 examples",
+                              x_title=FRONTIER.x_title, y_title=FRONTIER.y_title)  # fmt: skip
+        spec["layout"]["height"] = 480
+        best = min(((a, label) for (_, label), a, b in zip(reached, x, y, strict=True) if b > 0.9), default=None)
+        words = f"{len(reached)} settings, means over seeds."
+        if best is not None:
+            words += f" Of those over 90 % right, the lowest old loss is {best[0]:.2f} ({best[1]})."
+        return Shown(figures=[spec], summary=words)
+
+    shown = Choice(label="show", options=tuple(SHOWN), help="Which ways to fine-tune. Labels say what differs.")
+    return Explorer(draw, title=title, controls={"shown": (shown, "learning rate")})
 
 
 # --- LoRA's rank beside the full update -------------------------------------------------------------------------------

@@ -27,9 +27,9 @@ import torch
 
 from course_utils import checkpoint, data, finetuning, models, pretraining, runtime, studies, training
 from course_utils.exercises.finetuning import check
-from course_utils.finetuning import questions
+from course_utils.finetuning import questions, ranks
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
-from course_utils.panels.finetuning import question_panel
+from course_utils.panels import finetuning as panels
 from course_utils.panels.forgetting import shift_panel, worlds_panel
 
 # %% [markdown]
@@ -58,7 +58,7 @@ predict(
 )
 
 # %%
-question_panel(title="Questions about stories", settings=["start", "examples", "counted"], seeds=True)
+panels.question_panel(title="Questions about stories", settings=["start", "examples", "counted"], seeds=True)
 
 # %% [markdown]
 # Things to try. Pin each run before you change something.
@@ -104,6 +104,248 @@ for shown in (30, 100):
 late = studies.column("head_start", "accuracy", start="scratch", examples=3000, steps=1500)
 claim("with 3,000 examples and five times the steps, scratch gets over 98 % right, too (3 stored seeds)",
       min(late) > 0.98)
+
+# %% [markdown]
+# ### The loss on the answer only
+#
+# A row of the data holds a story of 30 words or more, a question, and one word of answer. If every word counts, the
+# answer has one part in 40 of the loss, and the rest goes into telling these 300 stories by heart. So the targets that
+# are not an answer are **masked**: they get the value −100, and the loss leaves them out.
+#
+# ### Exercise: the loss on the answer only
+#
+# Return the mean loss in nats over the targets that are not −100. `logits[i, j]` was computed for the target
+# `targets[i, j]`: nothing needs to be shifted.
+
+# %%
+def masked_loss(logits, targets):
+    """logits: (rows, tokens, vocabulary); targets: (rows, tokens), -100 where nothing counts -> a number"""
+    ...
+
+
+check("masked-loss", masked_loss)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def masked_loss_solution(logits, targets):
+    counted = targets != -100  # (rows, tokens)
+    log_p = logits[counted].log_softmax(-1)  # (answers, vocabulary)
+    return -log_p.gather(1, targets[counted][:, None]).mean()
+
+
+check("masked-loss", masked_loss_solution, solution=True)
+
+# %% [markdown]
+# ## 2. What moves?
+#
+# So far every weight moved. But the model knows the language already. Perhaps it is enough to move a few:
+#
+# | what moves | trained weights | also called |
+# |---|---|---|
+# | everything | 119,040 | full fine-tuning |
+# | LoRA of rank 4: a small matrix beside each large one (section 3) | 8,192 | |
+# | the last layer, which turns 64 numbers into 116 logits | 7,424 | a linear probe |
+# | the biases, one number for each unit | 1,472 | BitFit (Ben Zaken et al. 2022) |
+#
+# (The story GPT reads and writes its words with one and the same matrix. In this notebook the last layer has a copy
+# of its own, so that it can move alone. At the start the model answers as before.)
+
+# %%
+predict(
+    "biases-or-head",
+    "Which answers more questions after 300 steps on 300 examples?",
+    options=["the last layer: it has five times the weights", "the biases", "they are about equal"],
+)
+
+# %%
+panels.question_panel(title="What moves", settings=["moves"], seeds=True)
+
+# %% [markdown]
+# Run all four, and pin each. Look at the training loss, too: is a bad result a matter of too few examples, or can these
+# weights not even fit the examples that they have?
+#
+# What does it cost? To train a weight takes a gradient and two moments of AdamW, 12 bytes. The next panel counts them.
+# Its last item measures how long a step takes on this machine.
+
+# %%
+panels.cost_panel(title="What it costs")
+
+# %% [markdown]
+# LoRA needs a fourteenth of the memory. It saves no time here: the forward pass is the same and a little more, and to
+# reach the first adapter, the backward pass goes through the whole model all the same. The last layer alone is fast,
+# since nothing has to go back farther than that.
+
+# %% [markdown]
+# ### Exercise: freeze
+#
+# In PyTorch, a weight with `requires_grad = False` gets no gradient and stays as it is: it is **frozen**.
+# `model.named_parameters()` gives pairs of a name, such as `blocks.0.up.bias`, and a weight. Let exactly the weights
+# train whose name ends in `ending`, and return how many numbers these weights have together.
+
+# %%
+def freeze_all_but(model, ending):
+    """model: any nn.Module; ending: such as "bias" -> a whole number"""
+    ...
+
+
+check("freeze", freeze_all_but)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def freeze_all_but_solution(model, ending):
+    trained = 0
+    for name, weight in model.named_parameters():
+        weight.requires_grad = name.endswith(ending)
+        if weight.requires_grad:
+            trained += weight.numel()
+    return trained
+
+
+check("freeze", freeze_all_but_solution, solution=True)
+
+# %% [markdown]
+# ### Freeze from either end
+#
+# Our GPT has four stages: the embeddings, block 1, block 2, and the last norm with the head. Train the last one, two or
+# three, and the rest keeps its pretrained weights. Or train the first ones.
+
+# %%
+predict(
+    "which-end",
+    "You may train two of the four stages. Which two answer more questions?",
+    options=["the first two", "the last two", "they are about equal"],
+)
+
+# %%
+panels.freeze_panel(title="Freeze from either end")
+
+# %% [markdown]
+# ## 3. LoRA
+#
+# **LoRA**, low-rank adaptation (Hu et al. 2022), leaves each matrix W as it is and trains an update beside it, which is
+# the product of two thin matrices:
+#
+# $$y = W x + \frac{\alpha}{r} B A x$$
+#
+# In words: x is also squeezed by A into r numbers, spread out again by B, scaled, and added. A is r × d_in and B is
+# d_out × r, so a layer trains r (d_in + d_out) numbers in place of d_in · d_out. The product BA can have no more than r
+# directions; r is its **rank**. A starts at random and B at zero, so that at first nothing is added. The scale α/r, here
+# 8/r, is meant to let you change r without a new learning rate.
+#
+# ### Exercise: a LoRA layer
+#
+# Freeze the given layer, with its bias. Make A and B as `nn.Parameter`, and write the forward pass.
+
+# %%
+class LoRALayer(torch.nn.Module):
+    """base: an nn.Linear with (d_out, d_in) weights; x: (..., d_in) -> (..., d_out)"""
+
+    def __init__(self, base, rank, alpha):
+        super().__init__()
+        ...
+
+    def forward(self, x):
+        ...
+
+
+check("lora-layer", LoRALayer)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+class LoRALayerSolution(torch.nn.Module):
+    def __init__(self, base, rank, alpha):
+        super().__init__()
+        self.base, self.scale = base.requires_grad_(False), alpha / rank
+        self.A = torch.nn.Parameter(torch.randn(rank, base.in_features) / base.in_features**0.5)  # (rank, d_in)
+        self.B = torch.nn.Parameter(torch.zeros(base.out_features, rank))  # (d_out, rank)
+
+    def forward(self, x):
+        return self.base(x) + self.scale * (x @ self.A.T) @ self.B.T  # (..., d_out)
+
+
+check("lora-layer", LoRALayerSolution, solution=True)
+
+# %%
+rows = data.story_rows(data.stories(20, seed=5))[0]
+plain, run = (questions.question_recipe(moves=way).start(0) for way in ("everything", "LoRA"))
+claim("with B = 0, the logits are exactly those of the pretrained model",
+      torch.equal(plain.model(rows)[0], run.model(rows)[0]))
+layers = [(64, 192), (64, 64), (64, 256), (256, 64)] * 2  # (d_in, d_out) of each matrix in the two blocks
+claim("rank 4 trains exactly 4 (d_in + d_out) numbers in each layer",
+      models.count_parameters(run.model, trainable_only=True) == sum(4 * (a + b) for a, b in layers))
+
+run.step()
+a, b = ([weight.grad for name, weight in run.model.named_parameters() if name.endswith(end)] for end in (".A", ".B"))
+claim("in the first step every B gets a gradient, and no A does",
+      all(grad.any() for grad in b) and not any(grad.any() for grad in a))
+
+# %%
+while run.step_count < 60:
+    run.step()
+claim("after 60 steps, merging B A into W changes no probability by more than 1e-5",
+      ranks.largest_difference(run.model) < 1e-5)
+
+# %% [markdown]
+# To **merge** is to add (α/r) BA to W once, after training. What remains is a plain model of the old size, which answers
+# as fast as before.
+#
+# ### Which rank?
+#
+# When everything is trained, each matrix moves, too. How many directions does that update have? Its **singular values**
+# say how far it goes in each of its directions, largest first. A matrix of rank r has r of them, the others are zero.
+# Here is a full fine-tuning, and how many directions hold 90 % of the squares of its singular values.
+
+# %%
+predict(
+    "full-rank",
+    "A matrix of 64 × 192 is trained in full, for 300 steps. How many of the 64 directions hold 90 % of its update?",
+    options=["1 to 4", "about 20", "60 or more"],
+)
+
+# %%
+full = training.finish(questions.question_recipe().start(0)).model
+update = ranks.spectra(full)  # matrix -> its singular values
+panels.RankPanel(update, title="LoRA's rank beside the full update")
+
+# %% [markdown]
+# 1. Start at rank 4, and choose a matrix. LoRA takes few directions, and goes farther in each.
+# 2. Pin it, and try ranks 1, 16 and 32. How does the accuracy change, and how the old loss?
+# 3. The last line checks that merging changes nothing, while it trains.
+
+# %%
+needed = [finetuning.rank_for(values, 0.9) for values in update.values()]
+claim("six of the eight matrices need over 14 directions for 90 % of the full update, and all over 6",
+      sorted(needed)[2] > 14 and min(needed) > 6, fewest=min(needed))
+
+# %% [markdown]
+# ## 4. The learning rate again, now against forgetting
+#
+# The story GPT could continue stories. Can it still? Its loss on held-out stories, the **old** loss, was 0.49 nats
+# before it learned to answer. What a model loses of an earlier task while it learns another is called **forgetting**.
+#
+# The meter shows the new loss and the old one, and both against each other: a run begins at the upper left, and goes
+# down as it learns and to the right as it forgets. A pinned run leaves the point where it ended. The best points, those
+# that no other beats on both, make up the **frontier**: on it, more of one costs some of the other.
+
+# %%
+predict(
+    "forgets",
+    f"300 steps at a learning rate of 0.002. Where does the loss on stories end? (ladder: floor {levels['floor']:.2f}, "
+    f"bigram {levels['bigram']:.2f}, unigram {levels['unigram']:.2f})",
+    options=["near 0.5: it is still the same language", "near 1", "above the bigram level"],
+)
+
+# %%
+panels.question_panel(
+    title="The forgetting meter",
+    recipe=questions.task_recipe,
+    settings=["task", "moves", "rank"],
+    views=[panels.BOTH, panels.METER],
+    seeds=True,
+)
+
+# %% [markdown]
+# 1. Pin runs with learning rates 0.0005, 0.001, 0.002 and 0.005, and watch the frontier fill.
+# 2. Lower the learning rate while it trains, once the new loss is low. Does the old loss come back?
+# 3. **What moves: LoRA**, with ranks 1, 4 and 16. Do its points lie to the left of the frontier?
+# 4. **New task: letters**, another kind of text in the same words. Does learning it cost as much of the old?
 
 # %% [markdown]
 # ## 6. A random head distorts good features
