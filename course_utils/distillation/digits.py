@@ -6,16 +6,17 @@ once and travel in the batch, so that a student costs the same whatever it learn
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_utils import checkpoint, data, training
+from course_utils import checkpoint, data, sweeps, training
 from course_utils.data.images import SIDE
 from course_utils.distillation.methods import distillation_loss, label_smoothing, pseudo_labels
-from course_utils.models import MLP
+from course_utils.models import MLP, count_parameters
 
 CLASSES = 10
 TEACHER = (64, 512, 512, CLASSES)
@@ -88,3 +89,129 @@ def recalls(model: nn.Module, split: int = 0, *, bias: Tensor | None = None) -> 
     right = (logits if bias is None else logits + bias).argmax(-1) == labels
     shares = {str(digit): right[labels == digit].float().mean().item() for digit in range(CLASSES)}
     return shares | {"all": right.float().mean().item()}
+
+
+# --- students ---------------------------------------------------------------------------------------------------------
+
+
+def _from_teacher(logits: Tensor, batch: tuple, temperature: float, alpha: float) -> Tensor:
+    _, labels, taught = batch
+    return distillation_loss(logits, taught, labels, temperature=temperature, alpha=alpha)
+
+
+def _from_labels(logits: Tensor, batch: tuple, temperature: float, alpha: float) -> Tensor:
+    return label_smoothing(logits, batch[1], smoothing=0.0)
+
+
+def _from_smoothed(logits: Tensor, batch: tuple, temperature: float, alpha: float) -> Tensor:
+    return label_smoothing(logits, batch[1], smoothing=SMOOTHING)
+
+
+def _from_best_guess(logits: Tensor, batch: tuple, temperature: float, alpha: float) -> Tensor:
+    return label_smoothing(logits, pseudo_labels(batch[2]), smoothing=0.0)
+
+
+SOURCES = {  # what a student may learn from
+    "teacher": _from_teacher,
+    "labels": _from_labels,
+    "smoothed labels": _from_smoothed,
+    "labels, equal compute": _from_labels,
+    "teacher's best guess": _from_best_guess,
+}
+
+
+def source_loss(source: str) -> Callable:
+    """``loss(model, (images, labels, teacher's logits))``; temperature and alpha act on the source "teacher" only."""
+    if source not in SOURCES:
+        raise ValueError(f"source {source!r}: choose one of {', '.join(SOURCES)}")
+    of = SOURCES[source]
+
+    def loss(model: nn.Module, batch: tuple, *, temperature: float = TEMPERATURE, alpha: float = ALPHA) -> Tensor:
+        return of(model(batch[0]), batch, temperature, alpha)
+
+    return loss
+
+
+def transfer_set(split: int = 0, *, images: int = 1257, left_out: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """The first so many training images, their labels and the teacher's logits, without one class if wanted."""
+    rows, labels, *_ = digits(split)
+    if not CLASSES <= images <= len(rows):
+        raise ValueError(f"images {images}: expected {CLASSES} to {len(rows)}")
+    kept = (labels != left_out).nonzero().flatten() if left_out is not None else torch.arange(len(rows))
+    kept = kept[kept < images]
+    return rows[kept], labels[kept], answers(split)[kept]
+
+
+def student_recipe(
+    *,
+    source: str = "teacher",
+    images: int = 100,
+    width: int = 32,
+    steps: int = 600,
+    left_out: int | None = None,
+    split: int = 0,
+    alpha: float = ALPHA,
+    measured: bool = True,
+) -> training.Experiment:
+    """Train a student with one hidden layer on what a source says about the first so many images.
+
+    source: a name in `SOURCES`; "labels, equal compute" takes as many more steps as the teacher's forward passes would
+    pay for.  left_out: a class that no image of the transfer set belongs to.  measured: accuracy and the left-out
+    class's recall on the way.
+    """
+    drawn, loss = transfer_set(split, images=images, left_out=left_out), source_loss(source)
+    steps = equal_steps(width, steps) if source == "labels, equal compute" else steps
+
+    def batches(generator: torch.Generator):
+        chosen = torch.randint(len(drawn[0]), (BATCH,), generator=generator)
+        return tuple(part[chosen] for part in drawn)
+
+    def measure(model: nn.Module, _: torch.Generator) -> dict[str, float]:
+        found = recalls(model, split)
+        return {"accuracy": found["all"]} | ({} if left_out is None else {"left out": found[str(left_out)]})
+
+    return training.Experiment(
+        model=lambda _: student(width),
+        batches=batches,
+        loss=loss,
+        knobs={"lr": LR["student"], "weight_decay": 0.0, "alpha": alpha},
+        schedule=training.cosine(steps, warmup=20),
+        steps=steps,
+        measures={"test": measure} if measured else {},
+        measure_every=max(1, steps // 24),
+    )
+
+
+def student(width: int) -> MLP:
+    """A student that has learned nothing."""
+    return MLP([TEACHER[0], width, CLASSES])
+
+
+def equal_steps(width: int, steps: int) -> int:
+    """Steps on labels that multiply as often as ``steps`` steps with a teacher, whose forward pass is counted.
+
+    A forward pass multiplies once for each weight and image, a training step about three times.
+    """
+    own, taught = count_parameters(student(width)), count_parameters(MLP(TEACHER))
+    return round(steps * (3 * own + taught) / (3 * own))
+
+
+def train_students(
+    seeds: Sequence[int], *, temperature: float = TEMPERATURE, alpha: float = ALPHA, **settings
+) -> list[MLP]:
+    """Students of several seeds, trained side by side (`sweeps`). settings: those of `student_recipe`."""
+    alone = student_recipe(alpha=alpha, measured=False, **settings)
+    swept = sweeps.train_many(
+        alone.model,
+        alone.batches,
+        steps=alone.steps,
+        lr=alone.knobs["lr"],
+        loss=partial(alone.loss, temperature=temperature, alpha=alpha),
+        seed=list(seeds),
+        schedule=alone.schedule,
+        device="cpu",
+    )
+    made = [student(settings.get("width", 32)) for _ in seeds]
+    for k, one in enumerate(made):
+        one.load_state_dict({name: weights[k] for name, weights in swept.parameters.items()})
+    return made
