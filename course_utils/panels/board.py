@@ -2,19 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from course_utils import figures
-from course_utils.live import Choice, LossView, Trace, TrainingPanel
-from course_utils.pretraining import board
+from course_utils import data, figures, initialization
+from course_utils.live import Choice, Explorer, LossView, Shown, Slider, Trace, TrainingPanel
+from course_utils.models import GPT, MLP, GPTConfig
+from course_utils.panels.stories import ABILITIES
+from course_utils.panels.stories import LOSS as STORY_LOSS
+from course_utils.pretraining import board, slicing, widths
 
 OPTIMIZER = Choice(label="optimizer", options=("sgd", "adamw"), help="Plain gradient descent, or AdamW.")
 
 
-# --- section 10: the board ------------------------------------------------------------------------------------------
+# --- section 8: width ---------------------------------------------------------------------------------------------
+
+PARAMETRIZATIONS = {"standard": False, "maximal update": True}  # name -> is it muP
+CHECKED = (64, 128, 256, 512)
+
+
+def coordinate_checks(model: str, *, lr: float = 1e-3, seed: int = 0) -> dict[str, initialization.CoordinateCheck]:
+    """How far the outputs move in one Adam step over the width, in both parametrizations. model: "MLP" or "GPT"."""
+    if model == "MLP":
+        split = data.digits_split()
+        build, batch = _wide_mlp, (split.train_images[:64], split.train_labels[:64])
+    else:
+        build, batch = _wide_gpt, data.story_rows(data.stories(4, seed=3))
+    sizes = CHECKED if model == "MLP" else CHECKED[:3]
+    return {
+        name: initialization.coordinate_check(build, sizes, *batch, mup=mup, lr=lr, seed=seed)
+        for name, mup in PARAMETRIZATIONS.items()
+    }
+
+
+def _wide_mlp(width: int) -> MLP:
+    return MLP([64, width, width, 10])
+
+
+def _wide_gpt(width: int) -> GPT:
+    return GPT(GPTConfig(vocab_size=len(data.STORY_VOCAB), width=width, heads=width // 16))  # heads of one size
+
+
+def coordinate_panel() -> Explorer:
+    """One Adam step in models of several widths."""
+
+    def draw(*, model, lr):
+        checks = coordinate_checks(model, lr=lr)
+        series = [
+            figures.Series(name=name, x=np.array(found.widths), y=np.array(found.changes), style=style, markers=True)
+            for style, (name, found) in enumerate(checks.items())
+        ]
+        figure = figures.lines(series, title="How far one step moves the outputs", x_title="width", x_log=True,
+                               y_title="root mean square of the change", y_log=True)  # fmt: skip
+        slopes = " and ".join(f"{found.slope:.2f} ({name})" for name, found in checks.items())
+        return Shown(figures=[figure], summary=f"The change grows with the width to the power of {slopes}.")
+
+    return Explorer(draw, title="Coordinate check", controls={
+        "model": (Choice(label="model", options=("MLP", "GPT"), help="An MLP on digits, or a GPT on stories."), "MLP"),
+        "lr": (Slider(label="learning rate", low=1e-4, high=1e-1, log=True, help="Of the one step."), 1e-3),
+    })  # fmt: skip
+
+
+def widths_panel(losses: Callable[[str, int], np.ndarray]) -> Explorer:
+    """Stored runs: the loss over the learning rate at several widths. losses(parametrization, width): (lrs, seeds)."""
+    rates = np.array(widths.LRS)
+
+    def draw(*, parametrization):
+        series, best = [], []
+        for style, width in enumerate(widths.WIDTHS):
+            found = losses(parametrization, width)
+            series.append(figures.Series(name=f"width {width}", x=rates, y=found.mean(1), low=found.min(1),
+                                         high=found.max(1), style=style, markers=True))  # fmt: skip
+            best.append(f"{rates[found.mean(1).argmin()]:.2g} at width {width}")
+        figure = figures.lines(series, title=f"Loss after {widths.STEPS} steps", x_title="learning rate", x_log=True,
+                               y_title="loss (nats)", y_range=(0, 2.5))  # fmt: skip
+        return Shown(figures=[figure], summary=f"Best learning rate: {', '.join(best)}.")
+
+    chosen = Choice(label="parametrization", options=tuple(widths.SCHEMES), help="Standard, or maximal update (muP).")
+    return Explorer(draw, title="Learning rate and width", controls={"parametrization": (chosen, "standard")})
+
+
+# --- section 9: starts from trained models ------------------------------------------------------------------------
+
+
+def small_panel() -> TrainingPanel:
+    """A small story GPT from random weights, from a slice of a wider one, or that wider one itself."""
+    start = Choice(label="start", options=slicing.STARTS,
+                   help="Random weights, a slice of the trained story GPT, or all of it.")  # fmt: skip
+    return TrainingPanel(
+        slicing.small_recipe, title="Starts from a trained model", settings=["start"], views=[STORY_LOSS, ABILITIES],
+        controls={"start": start}, seeds=True,
+    )  # fmt: skip
+
+
+# --- section 10: the board ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from course_utils.models import MLP
 BASE = 32  # the width at which both parametrizations are the same
 WIDTHS = (32, 128, 512)
 LRS = tuple(2.0**power for power in range(-13, -3))  # 0.00012 to 0.063
+STEPS = 40
 SCHEMES = {"standard": "width", "mup": "mup"}
 
 
@@ -30,7 +31,7 @@ def factors(width: int, parametrization: str) -> dict[str, float]:
 
 
 def sweep(
-    *, width: int, parametrization: str, lrs: Sequence[float] = LRS, seeds: Sequence[int] = (0,), steps: int = 60
+    *, width: int, parametrization: str, lrs: Sequence[float] = LRS, seeds: Sequence[int] = (0,), steps: int = STEPS
 ) -> torch.Tensor:
     """Mean loss of the last 10 of a few AdamW steps on digits, for every learning rate and seed: (lrs, seeds).
 

@@ -115,7 +115,7 @@ def widths_points() -> Iterator[Row]:
 
 
 def widths_point(*, parametrization: str, width: int, seeds: int = 5) -> Row:
-    """The loss after 60 steps: for every learning rate, a list over seeds; 10 for a network that diverged."""
+    """The loss after a few steps: for every learning rate, a list over seeds; 10 for a network that diverged."""
     losses = widths.sweep(width=width, parametrization=parametrization, seeds=range(seeds)).nan_to_num(10.0)
     return {"losses": [[float(f"{loss:.4g}") for loss in row] for row in losses.tolist()]}
 
