@@ -7,7 +7,7 @@ import re
 import pytest
 
 from course_utils import exercises
-from course_utils.lesson import judge
+from course_utils.lesson import checks, judge
 from tests import answers
 
 NOTEBOOKS = [module.name for module in pkgutil.iter_modules(exercises.__path__)]
@@ -41,4 +41,6 @@ def test_a_blank_answer_is_said_to_be_blank(name):
 
 
 def test_every_exercise_has_three_right_and_three_wrong_answers():
+    known = {name for name, one in checks.EXERCISES.items() if one.checker.__module__.startswith(exercises.__name__)}
+    assert known == set(RIGHT) == set(WRONG)
     assert all(len(answers) >= 3 for answers in [*RIGHT.values(), *WRONG.values()])
