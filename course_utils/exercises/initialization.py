@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from course_utils import runtime
-from course_utils.lesson import check, compare, exercise
+from course_utils.initialization import initial_loss
+from course_utils.lesson import check, compare, exercise, law
 
 __all__ = ["check"]  # a notebook takes it from here, so that its exercises are registered
 
@@ -32,3 +35,92 @@ def _(answer):
     near = same[0].clone()
     near[2, 0] += 1e-6
     yield compare(answer(near, same[1].clone()), 2, what="the count where one weight differs by a millionth")
+
+
+@exercise("he-std", "the standard deviation of a start")
+def _(answer):
+    """answer(fan_in, slope) -> std for which a leaky ReLU layer keeps the mean square of its signal."""
+    def start(fan_in, slope):
+        return math.sqrt(2 / ((1 + slope**2) * fan_in))
+
+    yield compare(answer(50, 0.0), start(50, 0.0), what="the std for 50 inputs and ReLU (slope 0)", mistakes={
+        "returned the variance: the standard deviation is its square root": 2 / 50,
+        "forgot that ReLU lets only half of the mean square through": math.sqrt(1 / 50),
+        "doubled where you should halve: the weights must make up for what ReLU takes away": math.sqrt(1 / 100),
+        "used two thirds of what is needed: half of the values are 0, and so is half of the mean square":
+            math.sqrt(4 / 150),
+    })  # fmt: skip
+    yield compare(answer(50, 1.0), start(50, 1.0), what="the std for 50 inputs and slope 1, which is no ReLU at all",
+                  mistakes={"ignored the slope": start(50, 0.0)})  # fmt: skip
+    yield compare(answer(200, 0.3), start(200, 0.3), what="the std for 200 inputs and slope 0.3", mistakes={
+        "did not square the slope: a value times s has s² times the square": math.sqrt(2 / (1.3 * 200)),
+        "added the slope to the whole and not to a half: the values above 0 give 1/2, the others s²/2":
+            math.sqrt(1 / ((1 + 0.09) * 200)),
+        "counted only the values below 0": math.sqrt(2 / (0.09 * 200)),
+    })  # fmt: skip
+
+
+@exercise("lsuv", "unit variance, layer by layer")
+def _(answer):
+    """answer(weights: list of (outputs, inputs), signal (rows, inputs)) -> scaled weights, in order.
+
+    Between the layers stands a ReLU; each layer's outputs, before it, get standard deviation 1.
+    """
+    rng = runtime.generator(0)
+    shapes = [(30, 20), (40, 30), (10, 40)]
+    weights = [scale * torch.randn(shape, generator=rng) for scale, shape in zip((3.0, 0.1, 0.5), shapes, strict=True)]
+    signal = torch.randn(200, 20, generator=rng)
+    right, once, squared, late = _lsuv_ways(weights, signal)
+    given = [weight.clone() for weight in weights]
+    found = answer(given, signal.clone())
+    yield law(isinstance(found, list | tuple) and len(found) == 3,
+              "expected a list with the scaled weights of all 3 layers, in order")  # fmt: skip
+    mistakes = {
+        "measured each layer behind layers that are not yet scaled: pass on what the scaled layer gives": once,
+        "divided by the variance: divide by the standard deviation": squared,
+        "measured after the ReLU: the outputs before it get standard deviation 1": late,
+        "scaled by the standard deviation of the weights: measure the layer's outputs":
+            [weight / weight.std(unbiased=False) for weight in weights],
+    }  # fmt: skip
+    for wrong, value in mistakes.items():
+        same = all(_close(one, other) for one, other in zip(found, value, strict=True))
+        yield law(not same, f"it looks as if you {wrong}")
+    for number, (one, wanted) in enumerate(zip(found, right, strict=True), start=1):
+        yield compare(one, wanted, rtol=5e-3, what=f"the weights of layer {number}")
+
+
+def _lsuv_ways(weights, signal):
+    """The right way, and three wrong ones: unscaled before, variance for std, measured after the ReLU."""
+    ways = []
+    for measure, divide in (("outputs", True), ("outputs", False), ("variance", True), ("relu", True)):
+        scaled, x = [], signal
+        for weight in weights:
+            outputs = x @ weight.T
+            std = (outputs.relu() if measure == "relu" else outputs).std(unbiased=False)
+            scaled.append(weight / (std**2 if measure == "variance" else std))
+            x = (x @ (scaled[-1] if divide else weight).T).relu()
+        ways.append(scaled)
+    return ways
+
+
+def _close(one, other) -> bool:
+    one = torch.as_tensor(one)
+    return one.shape == other.shape and torch.allclose(one.float(), other, rtol=5e-3)
+
+
+@exercise("initial-loss", "the loss at step 0")
+def _(answer):
+    """answer(vocab, std) -> expected loss in nats when logits are N(0, std²), whatever the target."""
+    yield compare(answer(50, 0.0), math.log(50), what="the loss for 50 tokens and logits of 0", rtol=0.005, mistakes={
+        "took the logarithm to base 2: nats use the natural one": math.log2(50),
+        "returned the probability and not the loss": 1 / 50,
+        "forgot the minus sign: the loss is −ln(1/V)": -math.log(50),
+    })  # fmt: skip
+    wanted = initial_loss(50, 0.8**2)
+    yield compare(answer(50, 0.8), wanted, what="the loss for 50 tokens and logits of std 0.8", rtol=0.006, mistakes={
+        "left out what the spread of the logits adds": math.log(50),
+        "added the standard deviation and not half of its square": math.log(50) + 0.8,
+        "added the whole variance: it is half of it": math.log(50) + 0.64,
+        "took the spread away: confidence without reason costs": math.log(50) - 0.32,
+    })  # fmt: skip
+    yield compare(answer(1000, 0.5), initial_loss(1000, 0.25), what="the loss for 1,000 tokens, std 0.5", rtol=0.006)

@@ -1,5 +1,7 @@
 """Answers to the exercises of 04_initialization."""
 
+import math
+
 import torch
 
 
@@ -14,7 +16,84 @@ def units_by_pairs(incoming, outgoing):
     return int((same.tril(-1).sum(1) == 0).sum())
 
 
+def lsuv_by_loop(weights, signal):
+    scaled = []
+    for weight in weights:
+        outputs = signal @ weight.T
+        weight = weight / outputs.std(unbiased=False)
+        scaled.append(weight)
+        signal = torch.relu(signal @ weight.T)
+    return scaled
+
+
+def lsuv_in_rounds(weights, signal):
+    """As the paper has it: measure, scale, and measure again until the variance is near 1."""
+    scaled = []
+    for weight in weights:
+        while abs((signal @ weight.T).var() - 1) > 1e-4:
+            weight = weight / (signal @ weight.T).var().sqrt()
+        scaled.append(weight)
+        signal = (signal @ weight.T).clamp(min=0)
+    return scaled
+
+
+def lsuv_in_place(weights, signal):
+    for weight in weights:
+        outputs = signal @ weight.T
+        std = outputs.square().mean().sub(outputs.mean() ** 2).sqrt()
+        weight /= std
+        signal = (outputs / std).relu()
+    return weights
+
+
+def lsuv_unscaled_before(weights, signal):
+    scaled = []
+    for weight in weights:
+        outputs = signal @ weight.T
+        scaled.append(weight / outputs.std())
+        signal = outputs.relu()
+    return scaled
+
+
+def lsuv_after_relu(weights, signal):
+    scaled = []
+    for weight in weights:
+        outputs = (signal @ weight.T).relu()
+        scaled.append(weight / outputs.std())
+        signal = outputs / outputs.std()
+    return scaled
+
+
+def lsuv_variance(weights, signal):
+    scaled = []
+    for weight in weights:
+        scaled.append(weight / (signal @ weight.T).var())
+        signal = (signal @ scaled[-1].T).relu()
+    return scaled
+
+
+def loss_by_drawing(vocab, std):
+    logits = std * torch.randn(20_000, vocab, generator=torch.Generator().manual_seed(0))
+    return (logits.logsumexp(-1) - logits[:, 0]).mean()
+
+
+def std_by_doubling(fan_in, slope):
+    kept = 0.5 + slope * slope / 2
+    return torch.tensor(1 / (fan_in * kept)).sqrt()
+
+
 RIGHT = {
+    "he-std": [
+        lambda fan_in, slope: math.sqrt(2 / ((1 + slope**2) * fan_in)),
+        std_by_doubling,
+        lambda n, s: (n * (0.5 + 0.5 * s**2)) ** -0.5,
+    ],
+    "lsuv": [lsuv_by_loop, lsuv_in_rounds, lsuv_in_place],
+    "initial-loss": [
+        lambda vocab, std: math.log(vocab) + std**2 / 2 - math.expm1(std**2) / (2 * vocab),
+        lambda vocab, std: math.log(vocab) + std**2 / 2,
+        loss_by_drawing,
+    ],
     "different-units": [
         lambda incoming, outgoing: torch.cat([incoming, outgoing.T], 1).unique(dim=0).shape[0],
         units_by_loop,
@@ -22,6 +101,26 @@ RIGHT = {
     ],
 }
 WRONG = {
+    "he-std": [
+        (lambda fan_in, slope: 2 / ((1 + slope**2) * fan_in), "square root"),
+        (lambda fan_in, slope: math.sqrt(1 / fan_in), "lets only half"),
+        (lambda fan_in, slope: math.sqrt(2 / fan_in), "ignored the slope"),
+        (lambda fan_in, slope: math.sqrt(2 / ((1 + slope) * fan_in)), "did not square the slope"),
+        (lambda fan_in, slope: math.sqrt(0.5 / fan_in), "doubled where you should halve"),
+    ],
+    "lsuv": [
+        (lsuv_unscaled_before, "behind layers that are not yet scaled"),
+        (lsuv_after_relu, "before it get standard deviation 1"),
+        (lsuv_variance, "divide by the standard deviation"),
+        (lambda weights, signal: [weight / weight.std(unbiased=False) for weight in weights], "the layer's outputs"),
+        (lambda weights, signal: weights[0], "a list with the scaled weights"),
+    ],
+    "initial-loss": [
+        (lambda vocab, std: math.log(vocab), "what the spread of the logits adds"),
+        (lambda vocab, std: math.log2(vocab), "base 2"),
+        (lambda vocab, std: math.log(vocab) + std**2, "half of it"),
+        (lambda vocab, std: math.log(vocab) + std, "half of its square"),
+    ],
     "different-units": [
         (lambda incoming, outgoing: len(incoming.unique(dim=0)), "those that go out must agree too"),
         (lambda incoming, outgoing: len(outgoing.T.unique(dim=0)), "those that come in must agree too"),
