@@ -2,7 +2,7 @@
 
 A small network's step is mostly overhead: dozens of operations, each on little data. Here K networks of one shape
 share every operation (`torch.func.vmap`), so that a sweep over seeds, learning rates and starts takes little longer
-than a few runs. Starts, batches, optimizers and the rule for divergence are those of `training`: each network gives
+than a few runs. `train_many` does it headless; a `Fleet` is one module that a live run can train. Starts, batches, optimizers and the rule for divergence are those of `training`: each network gives
 the numbers that `training.fit` gives for it, up to the order of float32 sums.
 """
 
@@ -148,6 +148,48 @@ class _Stack:
         found = self.by_name(weights)
         named = {f"model.{alias}": found[name] for alias, name in self.aliases.items()}
         return functional_call(_Applied(self.module, function), named, inputs, tie_weights=False)
+
+
+class Fleet(nn.Module):
+    """Networks as one module: its loss has for each of them the gradient that this network has alone.
+
+    So one `training.Experiment` trains them all side by side, with ``model=lambda generator: Fleet(...)`` and
+    ``loss=fleet_loss``, live knobs included. Networks of one shape share every operation; each other shape costs as
+    much again. A network whose loss diverges (as in `training`) no longer counts, and leaves the others alone.
+    Give it no weight decay: it has no matrices and biases that an optimizer could tell apart.
+    """
+
+    def __init__(self, builds: Sequence[Build], generator: torch.Generator):
+        """Every network starts from a generator of its own, with the seed of this one, as it would alone."""
+        super().__init__()
+        seed = generator.initial_seed()
+        networks = [build(runtime.generator(seed)) for build in builds]
+        shapes = [str(_shape(network)) for network in networks]
+        self.members = [[k for k, other in enumerate(shapes) if other == shape] for shape in dict.fromkeys(shapes)]
+        self.stacks = []
+        for alike in self.members:
+            group = [networks[k] for k in alike]
+            _check_alike(group)
+            self.stacks.append(_Stack(group, _kinds(group[0], {}, decay=False)))
+        self.weights = nn.ParameterList(stack.weights.detach() for stack in self.stacks)
+        self.first: Tensor | None = None  # each network's first loss
+
+    def each(self, function: Callable[..., Tensor], *inputs: object) -> Tensor:
+        """``function(network, *inputs)`` for every network, (networks, ...), in the order they were given in."""
+        found = [vmap(partial(stack.apply, function), in_dims=(0, *[None] * len(inputs)))(weights, *inputs)
+                 for stack, weights in zip(self.stacks, self.weights, strict=True)]  # fmt: skip
+        order = [k for alike in self.members for k in alike]
+        return torch.cat(found)[torch.tensor(order).argsort().to(found[0].device)]
+
+
+def fleet_loss(fleet: Fleet, batch: Batch) -> Tensor:
+    """The mean loss of the networks that have not diverged, with the gradient of the sum."""
+    losses = fleet.each(default_loss, batch)  # (networks,)
+    with torch.no_grad():
+        fleet.first = losses.detach().abs().clamp(min=1.0) if fleet.first is None else fleet.first
+        going = losses.isfinite() & (losses <= DIVERGED * fleet.first)
+    total = torch.where(going, losses, 0.0).sum()
+    return (total / going.sum().clamp(min=1)).detach() + (total - total.detach())
 
 
 class _Applied(nn.Module):
