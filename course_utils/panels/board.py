@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from course_utils import data, figures, initialization
-from course_utils.live import Choice, Explorer, LossView, Shown, Slider, Trace, TrainingPanel
+from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, Trace, TrainingPanel
 from course_utils.models import GPT, MLP, GPTConfig
 from course_utils.panels.stories import ABILITIES
 from course_utils.panels.stories import LOSS as STORY_LOSS
-from course_utils.pretraining import board, slicing, widths
+from course_utils.pretraining import board, slicing, warm, widths
 
 OPTIMIZER = Choice(label="optimizer", options=("sgd", "adamw"), help="Plain gradient descent, or AdamW.")
 
@@ -95,6 +95,19 @@ def small_panel() -> TrainingPanel:
         slicing.small_recipe, title="Starts from a trained model", settings=["start"], views=[STORY_LOSS, ABILITIES],
         controls={"start": start}, seeds=True,
     )  # fmt: skip
+
+
+def warm_panel() -> TrainingPanel:
+    """Noisy digits, from a start that has seen half of them before."""
+    start = Choice(label="start", options=warm.STARTS,
+                   help="Random weights, weights trained on half of the images, or those shrunk, with noise.")
+    views = [
+        CurvesView(title="Right", curves={"unseen": "unseen images", "all": "images it learns from"},
+                   y_title="share", y_range=(0.4, 1.02)),
+        LossView(y_title="loss (nats)", log_loss=True),
+    ]  # fmt: skip
+    return TrainingPanel(warm.warm_recipe, title="A warm start", settings=["start"], views=views,
+                         controls={"start": start}, seeds=True)  # fmt: skip
 
 
 # --- section 10: the board ----------------------------------------------------------------------------------------

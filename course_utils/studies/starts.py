@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from course_utils import data, sweeps, training
-from course_utils.pretraining import board, deep, slicing, starts, widths
+from course_utils.pretraining import board, deep, slicing, starts, warm, widths
 from course_utils.pretraining.stories import held_out_loss
 from course_utils.studies.study import Row, Study
 
@@ -105,7 +105,7 @@ def board_point(*, optimizer: str, network: str, scheme: str, steps: int = 100) 
     return best_rate(partial(board.board_network, scheme=scheme, network=network), optimizer=optimizer, steps=steps)
 
 
-# --- width (section 8) --------------------------------------------------------------------------------------------
+# --- width (section 8) ----------------------------------------------------------------------------------------------
 
 
 def widths_points() -> Iterator[Row]:
@@ -120,7 +120,7 @@ def widths_point(*, parametrization: str, width: int, seeds: int = 5) -> Row:
     return {"losses": [[float(f"{loss:.4g}") for loss in row] for row in losses.tolist()]}
 
 
-# --- slices of a wider model (section 9) --------------------------------------------------------------------------
+# --- slices of a wider model (section 9) ----------------------------------------------------------------------------
 
 
 def sliced_points() -> Iterator[Row]:
@@ -135,6 +135,21 @@ def sliced_point(*, start: str, steps: int, seed: int) -> Row:
     return {"loss": held_out_loss(training.finish(recipe.start(seed)).model)}
 
 
+# --- a warm start that hurts (section 9) ----------------------------------------------------------------------------
+
+
+def warm_points() -> Iterator[Row]:
+    """Two networks."""
+    for shape in warm.SHAPES:
+        yield {"shape": shape}
+
+
+def warm_point(*, shape: str, seeds: int = 20) -> Row:
+    """For each start, the shares of images that it gets right: of those that it learned from, and of unseen ones."""
+    found = warm.compare_starts(shape, range(100, 100 + seeds))
+    return {f"{start}, {name}": shares for start, parts in found.items() for name, shares in parts.items()}
+
+
 STUDIES = {
     "scales": Study(scales_points, scales_point),
     "deep": Study(deep_points, deep_point),
@@ -142,4 +157,5 @@ STUDIES = {
     "board": Study(board_points, board_point),
     "widths": Study(widths_points, widths_point),
     "sliced": Study(sliced_points, sliced_point),
+    "warm": Study(warm_points, warm_point),
 }

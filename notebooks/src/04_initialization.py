@@ -307,6 +307,28 @@ claim("stories: at 1 it is above 30 nats, and the token just read is to blame: i
       min(one.loss for one in loud) > 30 and min(one.own for one in loud) > 30)
 
 # %% [markdown]
+# ### Exercise: the loss at step 0
+#
+# Logits are independent and N(0, std²), whatever the right token is. Return the loss to expect. The formula above is
+# one way, drawing many logits another.
+
+# %%
+def loss_at_step_0(vocab, std):
+    """vocab: number of tokens; std: of the logits -> a loss in nats"""
+    ...
+
+
+check("initial-loss", loss_at_step_0)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def loss_at_step_0_solution(vocab, std):
+    variance = std**2
+    return math.log(vocab) + variance / 2 - (math.exp(variance) - 1) / (2 * vocab)
+
+
+check("initial-loss", loss_at_step_0_solution, solution=True)
+
+# %% [markdown]
 # ### Does a bad first loss matter?
 #
 # Now train from different scales. The second source has 8 symbols, and each depends on the two before it. Its bigram
@@ -404,6 +426,31 @@ seen, unseen = (np.array([run[part] for run in stds]) for part in (0, 1))  # (ru
 claim("after LSUV every one of 12 layers has variance 1 ± 0.1, with ReLU, tanh, GELU and SiLU (5 seeds)",
       np.abs(seen**2 - 1).max() < 0.1)
 claim("and on 256 other images 1 ± 0.4 (5 seeds)", np.abs(unseen**2 - 1).max() < 0.4)
+
+# %% [markdown]
+# ### Exercise: LSUV
+#
+# `weights` are the matrices of a network with a ReLU between its layers and no biases. Return them in order, each
+# scaled so that its outputs on `signal` have a standard deviation of 1, before the ReLU.
+
+# %%
+def scale_layers(weights, signal):
+    """weights: list of (outputs, inputs); signal: (rows, inputs) -> list of scaled weights"""
+    ...
+
+
+check("lsuv", scale_layers)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def scale_layers_solution(weights, signal):
+    scaled = []
+    for weight in weights:
+        scaled.append(weight / (signal @ weight.T).std())
+        signal = (signal @ scaled[-1].T).relu()
+    return scaled
+
+
+check("lsuv", scale_layers_solution, solution=True)
 
 # %% [markdown]
 # ## What you can do now
