@@ -10,7 +10,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from course_utils.studies import distillation, finetuning, forgetting, initialization, pretraining, starts
+from course_utils.studies import (
+    distillation,
+    finetuning,
+    forgetting,
+    initialization,
+    pretraining,
+    starts,
+    story_students,
+)
 from course_utils.studies.study import Row, Study
 
 RESULTS = Path(__file__).parent / "results"
@@ -19,6 +27,7 @@ STUDIES: dict[str, Study] = {
     **finetuning.STUDIES,
     **forgetting.STUDIES,
     **distillation.STUDIES,
+    **story_students.STUDIES,
     **initialization.STUDIES,
     **starts.STUDIES,
 }

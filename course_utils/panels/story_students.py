@@ -1,0 +1,134 @@
+"""The panels of story students: copied layers, hints, ways to teach, both KLs, one ability, sizes of teachers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from course_utils import figures
+from course_utils.data.images import digits_split
+from course_utils.distillation import DIVERGENCES, bumps, sizes
+from course_utils.distillation import stories as s
+from course_utils.live import Choice, Explorer, LossView, Shown, Slider, TrainingPanel
+from course_utils.panels.stories import ABILITIES
+
+HELD_OUT = LossView(title="Loss on held-out stories", curves={"held-out": "held-out"}, top=3.0)
+STEPS = Choice(label="steps", options=(100, 200, 400, 800), help="How long it trains: 16 stories a step.")
+DIVERGENCE = Choice(label="divergence", options=tuple(DIVERGENCES),
+                    help="Forward KL, reverse KL, or a mix of both. For probabilities and own samples.")  # fmt: skip
+
+
+def copied_panel() -> TrainingPanel:
+    """Section 6: which layers a student starts from, and what it learns from."""
+    controls = {
+        "copied": Choice(label="copied layers", options=tuple(s.COPIED),
+                         help="Which of the teacher's four layers the student's two start from."),
+        "targets": Choice(label="learns from", options=s.TARGETS,
+                          help="The next tokens of true stories, or the teacher's probabilities of them."),
+        "steps": STEPS,
+    }  # fmt: skip
+    return TrainingPanel(s.copied_recipe, title="Start from the teacher's layers", settings=list(controls),
+                         views=[HELD_OUT, ABILITIES], controls=controls, seeds=True)  # fmt: skip
+
+
+def hint_panel() -> TrainingPanel:
+    """Section 6: a hint from the teacher's middle, as a knob."""
+    controls = {
+        "hint_weight": Slider(label="hint weight", low=0.0, high=1.0, step=0.01,
+                              help="What the hint counts beside the teacher's probabilities."),
+        "hint_after": Choice(label="hint for layer", options=(1, 2), help="Which of the student's layers gets it."),
+        "steps": STEPS,
+    }  # fmt: skip
+    return TrainingPanel(s.hint_recipe, title="A hint from a middle layer", settings=["hint_after", "steps"],
+                         knobs=["lr", "hint_weight"], views=[HELD_OUT, ABILITIES], controls=controls,
+                         seeds=True)  # fmt: skip
+
+
+def taught_panel() -> TrainingPanel:
+    """Section 7: a story student, taught in several ways."""
+    controls = {
+        "way": Choice(label="way to teach", options=s.WAYS, help="What the student gets to see."),
+        "stories": Choice(label="texts", options=(50, 300, 1200), help="How many different texts there are."),
+        "divergence": DIVERGENCE,
+        "steps": STEPS,
+    }
+    return TrainingPanel(s.taught_recipe, title="Ways to teach a language", settings=list(controls),
+                         views=[HELD_OUT, ABILITIES], controls=controls, seeds=True)  # fmt: skip
+
+
+def ability_panel() -> TrainingPanel:
+    """Section 8: one ability alone."""
+    controls = {
+        "ability": Choice(label="ability", options=s.ABILITIES, help="The only tokens that the student is taught on."),
+        "steps": STEPS,
+    }
+    return TrainingPanel(s.ability_recipe, title="One ability alone", settings=list(controls),
+                         views=[ABILITIES], controls=controls, seeds=True)  # fmt: skip
+
+
+# --- both KLs ---------------------------------------------------------------------------------------------------------
+
+
+def kl_panel() -> Explorer:
+    """Section 7: one bump has to stand for two, and the divergence says which mistake it makes."""
+    places = np.arange(bumps.PLACES)
+
+    def draw(*, divergence, distance, share):
+        teacher = bumps.two_bumps(distance, share)
+        best = bumps.best_bump(teacher, divergence)
+        series = [figures.Series(name=name, x=places, y=logits.softmax(-1).numpy(), style=style)
+                  for style, (name, logits) in enumerate({"teacher": teacher, "student": best.logits}.items())]
+        spec = figures.lines(series, title=f"The nearest single bump: {divergence}", x_title="place",
+                             y_title="probability")  # fmt: skip
+        between, missed = mistakes(teacher, best.logits)
+        words = f"The student is at place {best.centre:.0f}, {best.width:.1f} wide. It puts {between:.0%} where the "
+        return Shown(figures=[spec], summary=words + f"teacher says almost nothing, and misses {missed:.0%} of it.")
+
+    return Explorer(draw, title="What each KL ignores", controls={
+        "divergence": (Choice(label="divergence", options=tuple(DIVERGENCES), help="What the student makes small."),
+                       "forward"),
+        "distance": (Slider(label="distance", low=8, high=36, step=1, whole=True,
+                            help="How far apart the teacher's two bumps are, in places."), 24),
+        "share": (Slider(label="share", low=0.5, high=0.95, step=0.05,
+                         help="How much of the teacher's probability is in its left bump."), 0.6),
+    })  # fmt: skip
+
+
+def mistakes(teacher: torch.Tensor, student: torch.Tensor, little: float = 0.1) -> tuple[float, float]:
+    """What the student says that the teacher hardly would, and what the teacher says that the student hardly would.
+
+    Hardly: at a place where the other's probability is less than a tenth of the own one. Logits (places,).
+    """
+    theirs, own = teacher.softmax(-1), student.softmax(-1)
+    return own[theirs < little * own].sum().item(), theirs[own < little * theirs].sum().item()
+
+
+# --- sizes of teachers ------------------------------------------------------------------------------------------------
+
+
+def sizes_panel(*, seeds: int = 3) -> Explorer:
+    """Section 9: teachers of many sizes and their students, trained side by side when the button is pressed."""
+    images = len(digits_split().train_images)
+
+    def draw(*, student, temperature, images):
+        widths = sizes.TEACHER_WIDTHS
+        settings = {"width": student, "temperature": temperature, "images": images}
+        found = [sizes.compare(width, range(seeds), **settings) for width in widths]
+        names = {"teacher": "teacher", "student": "its student", "agreement": "agreement of the two"}
+        series = []
+        for style, (key, name) in enumerate(names.items()):
+            values = np.array([row[key] for row in found])  # (widths, seeds)
+            series.append(figures.Series(name=name, x=np.array(widths), y=values.mean(1), low=values.min(1),
+                                         high=values.max(1), style=style, markers=True))  # fmt: skip
+        spec = figures.lines(series, title="On 540 test images", x_title="hidden units of the teacher", x_log=True,
+                             y_title="share of images", y_range=(0.5, 1.0))  # fmt: skip
+        best = widths[int(np.argmax([np.mean(row["student"]) for row in found]))]
+        return Shown(figures=[spec], summary=f"The best students had teachers of {best} hidden units ({seeds} seeds).")
+
+    return Explorer(draw, title="Teachers of many sizes", act="Train all of them", controls={
+        "student": (Choice(label="student's units", options=(4, 8, 16, 32), help="Hidden units of every student."),
+                    sizes.STUDENT_WIDTH),
+        "temperature": (Choice(label="temperature", options=(1.0, 2.0, 4.0, 8.0), help="Of the soft labels."), 4.0),
+        "images": (Choice(label="images", options=(100, 300, images), help="Whose soft labels the student sees."),
+                   images),
+    })  # fmt: skip
