@@ -294,22 +294,3 @@ def _accuracy(stack: _Stack, test: Sequence[Tensor], diverged_at: Sequence[int |
         shares = vmap(partial(stack.apply, right))(stack.weights).cpu()
     lost = torch.tensor([step is not None for step in diverged_at])
     return shares.masked_fill(lost, math.nan)
-
-
-class Together(nn.Module):
-    """K networks of one shape as one module, so that one run of `training` trains them all: x -> (K, *output).
-
-    With the sum of their losses as its loss, each takes the steps that it would take alone.
-    """
-
-    def __init__(self, networks: Sequence[nn.Module]):
-        super().__init__()
-        _check_alike(networks)
-        self._one = [networks[0]]  # in a list, so that its weights do not count as this module's
-        self.names = [name for name, _ in networks[0].named_parameters()]
-        states = [dict(network.named_parameters()) for network in networks]
-        self.stacked = nn.ParameterList(torch.stack([state[name].detach() for state in states]) for name in self.names)
-
-    def forward(self, x: Tensor) -> Tensor:
-        named = dict(zip(self.names, self.stacked, strict=True))
-        return vmap(lambda weights: functional_call(self._one[0], weights, (x,)))(named)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from course_utils import data, initialization, sweeps, training
-from course_utils.models import GPT, MLP, GPTConfig
+from course_utils.models import GPT, GPTConfig
 from course_utils.panels import board as boards
 from course_utils.panels import starts as panels
 from course_utils.pretraining import board, deep, slicing, starts, widths
@@ -95,36 +96,17 @@ def test_without_normalization_a_plain_stream_grows_as_a_power_and_a_shrunk_one_
 # --- the board ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.1), ("adamw", 1e-3)])
-def test_networks_that_train_together_are_those_that_train_alone(optimizer, lr):
-    def build(seed):
-        return initialization.initialize_(MLP([64, 16, 10]), "he", generator=generator(seed)).double()
-
-    def summed(model, batch):
-        return sum(F.cross_entropy(logits, batch[1]) for logits in model(batch[0]))
-
-    batches = [(SPLIT.train_images[:32].double(), SPLIT.train_labels[:32])]
-    common = {"steps": 10, "lr": lr, "optimizer": optimizer, "device": "cpu"}
-    together = sweeps.Together([build(seed) for seed in range(3)])
-    training.fit(together, batches, loss=summed, **common)
-    for seed in range(3):
-        alone = build(seed)
-        training.fit(alone, batches, **common)
-        for name, stacked in zip(together.names, together.stacked, strict=True):
-            assert torch.allclose(stacked[seed], dict(alone.named_parameters())[name], atol=1e-10)
-
-
-def test_a_network_that_is_lost_leaves_the_others_on_the_board_alone():
-    run = board.board_recipe(steps=4).start(0, device="cpu")
-    place = board.cells().index(("plain", "he"))
-    with torch.no_grad():
-        run.model.groups[0].stacked[-1][board.SCHEMES.index("he")] = torch.inf
-    training.finish(run)
-    assert run.status == "finished"
-    with torch.no_grad():
-        logits = run.model(SPLIT.test_images)
-    lost = [not row.isfinite().all() for row in logits]
-    assert lost.count(True) == 1 and lost[place]
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_network_on_the_board_is_the_one_that_trains_alone(optimizer):
+    run = training.finish(board.board_recipe(optimizer=optimizer, steps=10).start(3, device="cpu"))
+    split, lr = data.digits_split(), board.LR * board.SHARE[optimizer]
+    for network, scheme in (("norm", "xavier"), ("norm + residual", "lsuv")):
+        build = partial(board.board_network, network=network, scheme=scheme)
+        batches = data.row_batches(split.train_images, split.train_labels, batch_size=board.BATCH)
+        alone = sweeps.train_many(build, batches, steps=10, lr=lr, seed=3, optimizer=optimizer, device="cpu",
+                                  test=(split.test_images, split.test_labels))  # fmt: skip
+        shown = run.history[f"{network}, {scheme}"].last
+        assert shown == pytest.approx(alone.accuracy.item(), abs=0.01)
 
 
 # --- slices ---------------------------------------------------------------------------------------------------------

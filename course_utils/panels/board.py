@@ -15,6 +15,8 @@ from course_utils.panels.stories import LOSS as STORY_LOSS
 from course_utils.pretraining import board, slicing, warm, widths
 
 OPTIMIZER = Choice(label="optimizer", options=("sgd", "adamw"), help="Plain gradient descent, or AdamW.")
+LR = Slider(label="learning rate", low=1e-3, high=1e1, log=True,
+            help="How far each step moves the weights. AdamW takes a hundredth of it.")  # fmt: skip
 
 
 # --- section 8: width ---------------------------------------------------------------------------------------------
@@ -136,8 +138,7 @@ def board_figure(shares: np.ndarray, *, title: str) -> dict:
 
 def board_panel() -> TrainingPanel:
     """Every start in every network, trained at once."""
-    return TrainingPanel(
-        board.board_recipe, title="The board", settings=["optimizer"],
-        views=[BoardView(), LossView(title="Median loss of the 24 networks", y_title="loss (nats)", top=3.0)],
-        controls={"optimizer": OPTIMIZER}, seeds=True,
-    )  # fmt: skip
+    means = CurvesView(title="Mean over the six starts", curves={name: name for name in board.NETWORKS},
+                       y_title="share", y_range=(0, 1.02))  # fmt: skip
+    return TrainingPanel(board.board_recipe, title="The board", settings=["optimizer"], views=[BoardView(), means],
+                         controls={"optimizer": OPTIMIZER, "lr": LR}, seeds=True)  # fmt: skip

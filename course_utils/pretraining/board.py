@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from course_utils import data, initialization, runtime, sweeps
+from course_utils import data, initialization, sweeps
 from course_utils.models import MLP
 from course_utils.training import Experiment
 
@@ -18,7 +18,6 @@ NETWORKS = {"plain": {}, "norm": {"norm": True}, "residual": {"residual": True},
 DEPTH, WIDTH, BATCH = 20, 32, 64  # hidden layers, their units, images a step
 LR = 1e-1
 SHARE = {"sgd": 1.0, "adamw": 0.01}  # of the learning rate: Adam's steps do not shrink with the gradient
-LOST = 1e4  # a network with a larger loss no longer counts
 
 
 def board_network(generator: torch.Generator, *, scheme: str, network: str) -> MLP:
@@ -28,42 +27,22 @@ def board_network(generator: torch.Generator, *, scheme: str, network: str) -> M
     return initialization.initialize_(mlp, scheme, generator=generator, **fitted)
 
 
-class Board(nn.Module):
-    """All networks of the board: images (batch, 64) -> logits (networks, batch, 10), in the order of `cells`."""
-
-    def __init__(self, generator: torch.Generator):
-        super().__init__()
-        seed = generator.initial_seed()  # every network from the same dice, as if it were alone
-        self.groups = nn.ModuleList(
-            sweeps.Together([board_network(runtime.generator(seed), scheme=scheme, network=network)
-                             for scheme in SCHEMES])
-            for network in NETWORKS
-        )  # fmt: skip
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.cat([group(images) for group in self.groups])
-
-
 def cells() -> list[tuple[str, str]]:
-    """(network, scheme) of each network of a `Board`."""
+    """(network, scheme) of each network, in order."""
     return list(itertools.product(NETWORKS, SCHEMES))
 
 
-def _loss(board: Board, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """The median loss, with the gradient of the sum, so that each network takes its own step."""
-    images, labels = batch
-    logits = board(images)  # (networks, batch, 10)
-    each = F.cross_entropy(logits.movedim(0, -1), labels[:, None].expand(-1, len(logits)), reduction="none").mean(0)
-    total = each.where(each < LOST, 0.0).sum()
-    return total - (total - each.nan_to_num(LOST).median()).detach()
+def _right(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return (network(images).argmax(-1) == labels).float().mean()
 
 
-def _accuracies(board: Board, generator: torch.Generator) -> dict[str, float]:
+def _accuracies(fleet: sweeps.Fleet, generator: torch.Generator) -> dict[str, float]:
     split = data.digits_split()
-    device = next(board.parameters()).device
-    guess = board(split.test_images.to(device)).argmax(-1).cpu()  # (networks, images)
-    right = (guess == split.test_labels).float().mean(1)
-    return {f"{network}, {scheme}": share for (network, scheme), share in zip(cells(), right.tolist(), strict=True)}
+    device = next(fleet.parameters()).device
+    right = fleet.each(_right, split.test_images.to(device), split.test_labels.to(device))  # (networks,)
+    shares = {f"{network}, {scheme}": share for (network, scheme), share in zip(cells(), right.tolist(), strict=True)}
+    means = right.view(len(NETWORKS), -1).mean(1).tolist()  # over starts
+    return shares | dict(zip(NETWORKS, means, strict=True))
 
 
 def board_recipe(*, optimizer: str = "sgd", steps: int = 150) -> Experiment:
@@ -74,10 +53,11 @@ def board_recipe(*, optimizer: str = "sgd", steps: int = 150) -> Experiment:
     if optimizer not in SHARE:
         raise ValueError(f"optimizer {optimizer!r}: choose one of {', '.join(SHARE)}")
     split = data.digits_split()
+    builds = [partial(board_network, scheme=scheme, network=network) for network, scheme in cells()]
     return Experiment(
-        model=Board,
+        model=partial(sweeps.Fleet, builds),
         batches=data.row_batches(split.train_images, split.train_labels, batch_size=BATCH),
-        loss=_loss,
+        loss=sweeps.fleet_loss,
         optimizer=optimizer,
         knobs={"lr": LR},
         schedule=lambda step: SHARE[optimizer],
