@@ -22,9 +22,12 @@ def scales_points() -> Iterator[Row]:
         for embedding, linear in itertools.product((0.02, 0.1, 1.0), (0.02, 0.125, 0.5)):
             yield base | {"embedding": embedding, "linear": linear, "seed": seed}
         yield base | {"embedding": 1.0, "linear": 0.02, "lr": 2e-2, "seed": seed}
-    for seed, (embedding, linear) in itertools.product(range(4), itertools.product((0.02, 0.1, 1.0), (0.02, 0.125))):
-        stories = {"source": "stories", "embedding": embedding, "linear": linear, "steps": 1000}
-        yield base | stories | {"seed": seed}
+    long = base | {"source": "stories", "steps": 1000}
+    for seed in range(3):
+        for embedding, linear in itertools.product((0.02, 0.1, 1.0), (0.02, 0.125)):
+            yield long | {"embedding": embedding, "linear": linear, "seed": seed}
+        for embedding, linear in ((0.02, 0.02), (0.1, 0.125), (1.0, 0.02), (1.0, 0.125)):
+            yield long | {"embedding": embedding, "linear": linear, "lr": 1e-2, "seed": seed}
     for seed in range(3):
         yield base | {"embedding": 1.0, "linear": 0.02, "steps": 2000, "seed": seed}
 

@@ -30,6 +30,7 @@ import torch
 from course_utils import data, initialization, models, pretraining, studies, sweeps, training
 from course_utils.exercises.initialization import check
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
+from course_utils.panels.board import board_panel, coordinate_checks, coordinate_panel, small_panel, warm_panel
 from course_utils.panels.initialization import MemoryPanel, symmetry_panel
 from course_utils.panels.starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
 from course_utils.pretraining import starts
@@ -451,6 +452,95 @@ def scale_layers_solution(weights, signal):
 
 
 check("lsuv", scale_layers_solution, solution=True)
+
+# %% [markdown]
+# ## 8. Width: does the best learning rate move?
+#
+# Large models are expensive, so people look for the best learning rate with a small one. Does it stay where it is when
+# the model grows? Adam moves each weight by about the learning rate, however many there are. A wide layer sums over
+# more weights, and their changes point the same way. So one step moves the outputs of a wide model further.
+#
+# **Maximal-update parametrization** (muP, Yang and Hu 2021) undoes this. With n the width and n₀ a base width at which
+# nothing changes, the learning rate of hidden and output matrices is multiplied by n₀/n, and the output layer starts
+# smaller, by sqrt(n₀/n). A **coordinate check** takes one step and looks at how far the outputs move.
+
+# %%
+predict(
+    "width-lr",
+    "In the standard parametrization, what happens to the best learning rate of Adam as a model gets 16 times as wide?",
+    options=["it gets larger", "it stays", "it gets smaller"],
+)
+
+# %%
+coordinate_panel()
+
+# %%
+checks = [coordinate_checks(model, seed=seed) for model, seeds in (("MLP", 5), ("GPT", 2)) for seed in range(seeds)]
+standard, mup = ([check[name].slope for check in checks] for name in ("standard", "maximal update"))
+claim("standard: the change grows with the width to the power of 0.4 or more (an MLP over 5 seeds, a GPT over 2)",
+      min(standard) >= 0.4, lowest=min(standard))
+claim("maximal update: to the power of 0.1 or less (an MLP over 5 seeds, a GPT over 2)",
+      max(mup) <= 0.1, highest=max(mup))
+
+# %% [markdown]
+# ## 9. The best start is a trained model, mostly
+#
+# Parameters move in small steps, so it helps to start near where they need to be. Nothing is nearer than a model that
+# has been trained already. [01 Pretraining](01_pretraining.ipynb), section 7, shows what such a start saves on another
+# task. Here are two questions more. What if the model you need is smaller than the trained one? And does a trained
+# start ever hurt?
+#
+# ### A slice of a wider model
+#
+# A story GPT of width 32 can start as a **slice** of the course's GPT of width 64: every second row and column of every
+# matrix, and every second head (weight selection, Xu et al. 2024).
+
+# %%
+predict(
+    "slice",
+    "Every second row and column of a trained model: what is the loss of the slice, before it is trained?",
+    options=["a little above the wide model's 0.49", "about the bigram level, 1.7", "about ln V, 4.75, or more"],
+)
+
+# %%
+small_panel()
+
+# %% [markdown]
+# ### A warm start that hurts
+#
+# You have 200 noisy digits and train on them until every one is right. Then 200 more arrive. Going on from the trained
+# weights, a **warm start**, is cheaper than starting again. Is it as good? (*Unseen* are 540 other noisy images.)
+
+# %%
+predict(
+    "warm",
+    "Both train on all 400 images until they get every one right. Who gets more unseen images right?",
+    options=["the warm start", "the fresh start", "no difference"],
+)
+
+# %%
+warm_panel()
+
+# %% [markdown]
+# The third start, *shrunk*, keeps 0.4 times the trained weights and adds 0.4 times fresh ones (shrink and perturb, from
+# the same paper).
+
+# %% [markdown]
+# ## 10. So which?
+#
+# A board to end the search: six starts in four networks, with two optimizers. All networks have 20 hidden layers of 32
+# ReLU units and read digits. *Norm* puts a LayerNorm before each activation, *residual* adds each layer's input to its
+# output. In the panel all 24 networks of an optimizer train at once, as in section 4, with one learning rate.
+
+# %%
+predict(
+    "forgives",
+    "Which single change rescues the most starts, if each network gets its best learning rate?",
+    options=["AdamW in place of SGD", "normalization", "residual connections"],
+)
+
+# %%
+board_panel()
 
 # %% [markdown]
 # ## What you can do now
