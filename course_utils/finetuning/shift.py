@@ -44,7 +44,8 @@ def pretrained_digits(seed: int = 0) -> MLP:
         schedule=cosine(1000, warmup=20),
         steps=1000,
     )
-    return finish(experiment.start(seed, device="cpu")).model.eval()
+    with torch.enable_grad():  # a picture may be the first to ask for it
+        return finish(experiment.start(seed, device="cpu")).model.eval()
 
 
 @cache

@@ -6,8 +6,33 @@ import itertools
 from collections.abc import Iterator
 
 from course_utils import training
-from course_utils.finetuning import shift
+from course_utils.finetuning import keeping, shift, transfer
 from course_utils.studies.study import Row, Study
+
+# --- not forgetting, and between two models (sections 5 and 7) -------------------------------------------------------
+
+PLAIN = {"lr": 2e-3, "replay": 0.0, "l2": 0.0, "ewc": 0.0}
+
+
+def keeping_points() -> Iterator[Row]:
+    """Learning to answer over four seeds: lower learning rates, replay, and two strengths of each anchor."""
+    changes = [{}, {"replay": 0.05}, {"l2": 0.01}, {"l2": 0.1}, {"ewc": 1.0}, {"ewc": 10.0}, {"lr": 1e-3}, {"lr": 5e-4}]
+    for seed, change in itertools.product(range(4), changes):
+        yield PLAIN | change | {"seed": seed}
+
+
+def keeping_point(*, seed: int, **knobs: float) -> Row:
+    """Questions answered right and the old loss at the end, and the same on the way back to the start.
+
+    "accuracy at 0.25" is that of the model a quarter of the way from the start; only where nothing holds on.
+    """
+    model = training.finish(keeping.keep_recipe(seed=seed, knobs=knobs, measured=False).start(seed)).model
+    row = keeping.both(model)
+    if knobs == PLAIN:
+        for mixed in keeping.path(model, alphas=(0.25, 0.5, 0.75)):
+            row |= {f"{name} at {mixed['alpha']:g}": mixed[name] for name in ("accuracy", "old")}
+    return row
+
 
 # --- a random head distorts good features (section 6) ---------------------------------------------------------------
 
@@ -25,6 +50,40 @@ def distortion_point(*, method: str, examples: int, lr: float, seed: int) -> Row
     return {name: run.history[name].last for name in (shift.INSIDE, "outside", "drift")}
 
 
+# --- averages from one start and from several (section 7) -----------------------------------------------------------
+
+
+def averages_points() -> Iterator[Row]:
+    """Two and four networks, fine-tuned from one start and from several, over eight seeds."""
+    for seed, starts, count in itertools.product(range(8), ("one", "several"), (2, 4)):
+        yield {"starts": starts, "count": count, "seed": seed}
+
+
+def averages_point(*, starts: str, count: int, seed: int) -> Row:
+    """The mean accuracy of the networks, and the accuracy of the network with their mean weights."""
+    return transfer.averaged(count, starts=starts, seed=seed)
+
+
+# --- where transfer is negative (section 8) -------------------------------------------------------------------------
+
+
+def negative_points() -> Iterator[Row]:
+    """Four starts over eight seeds: few examples and more, and longer training."""
+    for seed, start, (examples, steps) in itertools.product(
+        range(8), transfer.STARTS, ((10, 150), (100, 150), (100, 600))
+    ):
+        yield {"start": start, "examples": examples, "steps": steps, "seed": seed}
+
+
+def negative_point(*, start: str, examples: int, steps: int, seed: int) -> Row:
+    """The share of held-out digits named right at the end; each seed has examples of its own."""
+    recipe = transfer.transfer_recipe(start=start, examples=examples, steps=steps, seed=seed)
+    return {"accuracy": training.finish(recipe.start(seed)).history["accuracy"].last}
+
+
 STUDIES = {
+    "keeping": Study(keeping_points, keeping_point),
+    "averages": Study(averages_points, averages_point),
+    "negative": Study(negative_points, negative_point),
     "distortion": Study(distortion_points, distortion_point),
 }
