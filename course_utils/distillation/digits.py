@@ -6,16 +6,21 @@ once and travel in the batch, so that a student costs the same whatever it learn
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import checkpoint, data, sweeps, training
 from course_utils.data.images import SIDE
-from course_utils.distillation.methods import distillation_loss, label_smoothing, pseudo_labels
+from course_utils.distillation.methods import answer_time, distillation_loss, label_smoothing, pseudo_labels
 from course_utils.models import MLP, count_parameters
 
 CLASSES = 10
@@ -149,18 +154,72 @@ def student_recipe(
     width: int = 32,
     steps: int = 600,
     left_out: int | None = None,
-    split: int = 0,
+    temperature: float = TEMPERATURE,
     alpha: float = ALPHA,
+    split: int = 0,
     measured: bool = True,
 ) -> training.Experiment:
     """Train a student with one hidden layer on what a source says about the first so many images.
 
     source: a name in `SOURCES`; "labels, equal compute" takes as many more steps as the teacher's forward passes would
-    pay for.  left_out: a class that no image of the transfer set belongs to.  measured: accuracy and the left-out
-    class's recall on the way.
+    pay for.  left_out: a class that no image of the transfer set belongs to.  temperature, alpha: first values of the
+    knobs.  measured: accuracy on the test images, and the left-out class's recall, on the way.
     """
-    drawn, loss = transfer_set(split, images=images, left_out=left_out), source_loss(source)
+    drawn = transfer_set(split, images=images, left_out=left_out)
+    knobs = {"temperature": temperature, "alpha": alpha}
+    return _experiment(drawn, source, width, steps, split, left_out, knobs, measured)
+
+
+def left_out_recipe(
+    *, left_out: int = 3, source: str = "teacher", temperature: float = 10.0, split: int = 0, measured: bool = True
+) -> training.Experiment:
+    """Train a student on all images but those of one class; nobody tells it that there is another class."""
+    longer = {"images": 1257, "width": 64, "steps": 1500, "alpha": 1.0}
+    how = {"source": source, "temperature": temperature, "split": split, "measured": measured}
+    return student_recipe(left_out=left_out, **longer, **how)
+
+
+def bias_on(digit: int, bias: float) -> Tensor:
+    """A bias for the logit of one class: (10,)."""
+    return bias * F.one_hot(torch.tensor(digit), CLASSES).float()
+
+
+FEW = 50  # labelled images of section 4
+
+
+def few_labels_recipe(
+    *, source: str = "teacher", transfer: int = 1257, steps: int = 600, split: int = 0, measured: bool = True
+) -> training.Experiment:
+    """Train a student where only the first 50 images have labels.
+
+    source: those of labels see these 50 images alone. With "teacher" and "teacher's best guess" the teacher says what
+    it thinks of the first ``transfer`` images, and labels play no part; with "own guess" a student of the 50 labels
+    names these images itself, and a new student learns from that.
+    """
+    if source not in FEW_SOURCES:
+        raise ValueError(f"source {source!r}: choose one of {', '.join(FEW_SOURCES)}")
+    rows, labels, taught = transfer_set(split, images=FEW if "labels" in source else transfer)
+    if source == "own guess":
+        source, labels = "labels", _own_guess(split)[: len(rows)]
+    return _experiment((rows, labels, taught), source, 32, steps, split, None, {"alpha": 1.0}, measured)
+
+
+FEW_SOURCES = ("teacher", "teacher's best guess", "own guess", "labels", "labels, equal compute")
+
+
+@cache
+def _own_guess(split: int) -> Tensor:
+    """What a student of 50 labels says of all images, its labels for the 50: (1257,)."""
+    (one,) = train_students([split], source="labels", images=FEW, split=split)
+    images, labels, *_ = digits(split)
+    with torch.no_grad():
+        guess = one(images).argmax(-1)
+    return torch.cat([labels[:FEW], guess[FEW:]])
+
+
+def _experiment(drawn, source, width, steps, split, left_out, knobs, measured) -> training.Experiment:
     steps = equal_steps(width, steps) if source == "labels, equal compute" else steps
+    loss = source_loss(source)
 
     def batches(generator: torch.Generator):
         chosen = torch.randint(len(drawn[0]), (BATCH,), generator=generator)
@@ -174,7 +233,7 @@ def student_recipe(
         model=lambda _: student(width),
         batches=batches,
         loss=loss,
-        knobs={"lr": LR["student"], "weight_decay": 0.0, "alpha": alpha},
+        knobs={"lr": LR["student"], "weight_decay": 0.0} | knobs,
         schedule=training.cosine(steps, warmup=20),
         steps=steps,
         measures={"test": measure} if measured else {},
@@ -196,16 +255,15 @@ def equal_steps(width: int, steps: int) -> int:
     return round(steps * (3 * own + taught) / (3 * own))
 
 
-def train_students(
-    seeds: Sequence[int], *, temperature: float = TEMPERATURE, alpha: float = ALPHA, **settings
-) -> list[MLP]:
+def train_students(seeds: Sequence[int], **settings) -> list[MLP]:
     """Students of several seeds, trained side by side (`sweeps`). settings: those of `student_recipe`."""
-    alone = student_recipe(alpha=alpha, measured=False, **settings)
+    alone = student_recipe(measured=False, **settings)
+    lr, temperature, alpha = (alone.knobs[name] for name in ("lr", "temperature", "alpha"))
     swept = sweeps.train_many(
         alone.model,
         alone.batches,
         steps=alone.steps,
-        lr=alone.knobs["lr"],
+        lr=lr,
         loss=partial(alone.loss, temperature=temperature, alpha=alpha),
         seed=list(seeds),
         schedule=alone.schedule,
@@ -215,3 +273,46 @@ def train_students(
     for k, one in enumerate(made):
         one.load_state_dict({name: weights[k] for name, weights in swept.parameters.items()})
     return made
+
+
+# --- what a model costs -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What a model costs once it only answers.
+
+    weights: their number.  disk: bytes of its checkpoint.  memory: bytes of the weights and of the largest pair of
+    neighbouring layers' values for one image.  one, batch: seconds to answer one image, and 64 at once.
+    """
+
+    weights: int
+    disk: int
+    memory: int
+    one: float
+    batch: float
+
+
+def prices(models: Sequence[MLP], *, rounds: int = 5, repeats: int = 40, batch: int = 64) -> list[Price]:
+    """What each model costs, timed fairly: in turns, so that a busy moment of the machine hits all alike.
+
+    A time is the smallest of the rounds' medians (`answer_time`): other work on the machine can only add to it.
+    """
+    images = digits().test_images[:batch]
+    times = [[[answer_time(model, rows, repeats=repeats).median for model in models] for rows in (images[:1], images)]
+             for _ in range(rounds)]  # fmt: skip
+    one, many = np.array(times).min(0)  # each (models,)
+    return [
+        Price(weights=count_parameters(model), disk=_disk(model), memory=_memory(model), one=one[k], batch=many[k])
+        for k, model in enumerate(models)
+    ]
+
+
+def _disk(model: MLP) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return checkpoint.save(model, Path(folder) / "model", card={}).stat().st_size
+
+
+def _memory(model: MLP) -> int:
+    neighbours = [a + b for a, b in pairwise(model.sizes)]
+    return 4 * (count_parameters(model) + max(neighbours))  # float32

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch.nn import functional as F
 
 from course_utils import runtime
+from course_utils.distillation import distillation_loss, high_temperature_gradient
 from course_utils.lesson import check, compare, exercise, law
+from course_utils.models import GPT, GPTConfig
 
 __all__ = ["check"]  # a notebook takes it from here, so that its exercises are registered
 
@@ -32,3 +37,112 @@ def _(answer):
               "large logits give inf or nan: use `softmax`, which subtracts the largest logit first")  # fmt: skip
     yield compare(found, [[1.0, 0.0, 0.0]], what="the probabilities of a very sure teacher")
     yield compare(answer(logits.clone(), 1e6), torch.full((4, 5), 0.2), atol=1e-4, what="the limit of a huge T")
+
+
+def _kl(p_logits, q_logits):
+    """KL(p || q), one value a row."""
+    return (p_logits.softmax(-1) * (p_logits.log_softmax(-1) - q_logits.log_softmax(-1))).sum(-1)
+
+
+@exercise("distillation-loss", "the distillation loss")
+def _(answer):
+    """answer(student_logits, teacher_logits, labels, temperature, alpha) -> a number, in nats."""
+    rng = runtime.generator(1)
+    student, teacher = (2 * torch.randn(6, 5, generator=rng) for _ in range(2))
+    labels = torch.tensor([0, 3, 1, 4, 4, 2])
+    t, alpha = 3.0, 0.7
+    soft, hard = _kl(teacher / t, student / t), F.cross_entropy(student, labels)
+
+    def total(soft_part, hard_part=hard, share=alpha):
+        return share * soft_part + (1 - share) * hard_part
+
+    mistakes = {
+        "left out T²: without it the soft part fades as T grows": total(soft.mean()),
+        "multiplied by T and not by T²": total(t * soft.mean()),
+        "divided the mean by the number of classes too, as `KLDivLoss` does unless `reduction='batchmean'`":
+            total(t * t * soft.mean() / 5),
+        "summed over the images: take the mean": total(t * t * soft.sum()),
+        "swapped teacher and student: it is KL(teacher || student)":
+            total(t * t * _kl(student / t, teacher / t).mean()),
+        "weighed the hard part with alpha: alpha belongs to the soft part": total(t * t * soft.mean(), share=1 - alpha),
+        "used the temperature in the hard part too": total(t * t * soft.mean(), F.cross_entropy(student / t, labels)),
+        "multiplied the hard part by T² too": t * t * total(soft.mean()),
+        "added both parts without alpha": t * t * soft.mean() + hard,
+        "ignored the temperature": total(_kl(teacher, student).mean()),
+    }  # fmt: skip
+    wanted = distillation_loss(student, teacher, labels, temperature=t, alpha=alpha)
+    found = answer(student.clone(), teacher.clone(), labels.clone(), t, alpha)
+    entropy = torch.special.entr((teacher / t).softmax(-1)).sum(-1).mean()
+    mistakes["took the soft cross-entropy: subtract the teacher's entropy for a KL"] = wanted + alpha * t * t * entropy
+    yield compare(found, wanted, mistakes=mistakes, what="the loss at T = 3, alpha = 0.7")
+    yield compare(answer(student, teacher, labels, 5.0, 0.0), hard, what="the loss at alpha = 0, the labels alone")
+    alike = answer(teacher, teacher.clone(), labels, 5.0, 1.0)
+    yield compare(alike, 0.0, atol=1e-5, what="the loss of a student like its teacher, alpha = 1,")
+    large = torch.tensor([[300.0, 0.0, -300.0]])
+    found = answer(-large, large, torch.tensor([0]), 1.0, 1.0)
+    yield law(math.isfinite(float(found)),
+              "large logits give inf or nan: take `log_softmax`, not the logarithm of a softmax")  # fmt: skip
+
+
+@exercise("high-temperature", "the gradient at a high temperature")
+def _(answer):
+    """answer(student_logits (classes,), teacher_logits (classes,), temperature) -> (classes,), the limit."""
+    student, teacher = torch.tensor([3.0, -1.0, 2.0, 0.5]), torch.tensor([0.0, 1.0, -2.0, 5.0])
+    t = 200.0
+    wanted = high_temperature_gradient(student, teacher, t)
+    gap = student - teacher
+    centred = gap - gap.mean()
+    mistakes = {
+        "did not subtract the mean: adding one number to all logits changes no probability": gap / (4 * t * t),
+        "subtracted the student from the teacher: it is the other way round": -centred / (4 * t * t),
+        "left out the number of classes": centred / (t * t),
+        "divided by T and not by T²": centred / (4 * t),
+        "left out T²": centred / 4,
+        "multiplied by T² already: that is the loss's own factor": centred / 4 * t * t,
+    }  # fmt: skip
+    found = answer(student.clone(), teacher.clone(), t)
+    yield compare(found, wanted, mistakes=mistakes, atol=1e-9, what="the gradient at T = 200")
+    moved = answer(student + 7, teacher - 3, t)
+    yield compare(moved, wanted, atol=1e-9, what="the gradient after adding 7 to all the student's logits")
+
+
+@exercise("copy-layers", "a student from some of the teacher's layers")
+def _(answer):
+    """answer(student, teacher, layers): two GPTs; changes the student, whose layer i is the teacher's layers[i]."""
+    teacher, student = _gpt(4, 0), _gpt(2, 1)
+    before = {name: weight.clone() for name, weight in teacher.state_dict().items()}
+    own = {name: weight.clone() for name, weight in student.state_dict().items()}
+    answer(student, teacher, [1, 3])
+    found = student.state_dict()
+    kept = teacher.state_dict()
+    yield law(all(torch.equal(kept[name], weight) for name, weight in before.items()),
+              "the teacher's weights changed: copy from the teacher into the student")  # fmt: skip
+    yield law(not {w.data_ptr() for w in teacher.parameters()} & {w.data_ptr() for w in student.parameters()},
+              "student and teacher share weights: training one would change the other; copy the values")  # fmt: skip
+    for layer in range(2):
+        names = [name for name in own if name.startswith(f"blocks.{layer}.")]
+        origin = [other for other in range(4) if _same(found, before, names, layer, other)]
+        if all(torch.equal(found[name], own[name]) for name in names):
+            yield f"the student's layer {layer} is still its own: copy every weight of the teacher's block"
+        else:
+            wanted = [1, 3][layer]
+            told = f"layer {origin[0]}" if origin else "no layer of the teacher, or only a part of one"
+            yield law(origin == [wanted], f"with layers [1, 3] the student's layer {layer} must be the teacher's layer "
+                      f"{wanted}; it is {told}")  # fmt: skip
+    for part in ("embed", "position", "norm", "head"):
+        names = [name for name in own if name.startswith(f"{part}.")]
+        yield law(all(torch.equal(found[name], before[name]) for name in names),
+                  f"`{part}` was not copied: the copied layers expect what the teacher's gave them")  # fmt: skip
+
+
+def _gpt(layers, seed):
+    gpt = GPT(GPTConfig(vocab_size=7, context=5, width=8, heads=2, layers=layers))
+    rng = runtime.generator(seed)
+    with torch.no_grad():
+        for weight in gpt.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=rng))
+    return gpt
+
+
+def _same(found, before, names, layer, other):
+    return all(torch.equal(found[name], before[name.replace(f"blocks.{layer}.", f"blocks.{other}.")]) for name in names)

@@ -1,0 +1,211 @@
+"""Distillation on digits: laws of the transfer sets, the sources, the recipes and the panels."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from course_utils import checkpoint, runtime, training
+from course_utils.distillation import digits as d
+from course_utils.models import IGNORE, count_parameters
+from course_utils.panels import distillation as panels
+
+
+def batch(images=40, **changes):
+    rows, labels, taught = d.transfer_set(images=images)
+    return tuple({"images": rows, "labels": labels, "taught": taught, **changes}.values())
+
+
+def drawn(experiment, times=20):
+    """The labels of several batches."""
+    rng = runtime.generator(0)
+    return torch.cat([experiment.batches(rng)[1] for _ in range(times)])
+
+
+# --- data and teacher -------------------------------------------------------------------------------------------------
+
+
+def test_a_shaken_image_is_moved_by_at_most_one_pixel_and_every_way_occurs():
+    images = d.digits().train_images[:300]
+    padded = F.pad(images.view(-1, 8, 8), (1, 1, 1, 1))
+    ways = torch.stack([padded[:, top:top + 8, left:left + 8].flatten(1) for top in range(3) for left in range(3)])
+    same = (d.shaken(images, runtime.generator(0)) == ways).all(-1)  # (9, images)
+    assert same.any(0).all()
+    assert same.any(1).all()
+
+
+def test_the_shipped_teacher_is_as_good_as_its_card_says_and_knows_its_own_images():
+    said = [line for line in checkpoint.card("digit_teacher").splitlines() if "held-out accuracy" in line]
+    assert abs(float(said[0].split()[3].rstrip(",")) - d.accuracy(d.teacher())) < 0.01
+    assert (d.answers().argmax(-1) == d.digits().train_labels).float().mean() > 0.99
+
+
+def test_recalls_agree_with_the_accuracy_and_a_large_bias_finds_all_of_a_class():
+    model, labels = d.student(4), d.digits().test_labels
+    found = d.recalls(model)
+    counts = torch.bincount(labels).tolist()
+    mean = sum(found[str(digit)] * counts[digit] for digit in range(10)) / len(labels)
+    assert found["all"] == pytest.approx(mean, abs=1e-6) == d.accuracy(model)
+    pushed = d.recalls(model, bias=d.bias_on(3, 1e6))
+    assert pushed["3"] == 1 and pushed["all"] == pytest.approx(counts[3] / len(labels))
+
+
+# --- transfer sets ----------------------------------------------------------------------------------------------------
+
+
+def test_a_transfer_set_has_the_first_images_without_the_class_left_out():
+    rows, labels, taught = d.transfer_set(images=200, left_out=3)
+    split = d.digits()
+    kept = split.train_labels[:200] != 3
+    assert torch.equal(rows, split.train_images[:200][kept]) and torch.equal(labels, split.train_labels[:200][kept])
+    assert torch.allclose(taught, d.teacher()(rows), atol=1e-4)
+    for count in (5, 1258):
+        with pytest.raises(ValueError, match="expected 10 to 1257"):
+            d.transfer_set(images=count)
+
+
+def test_no_batch_of_a_student_that_never_saw_a_class_has_it():
+    for digit in (0, 3):
+        assert digit not in drawn(d.left_out_recipe(left_out=digit, measured=False))
+
+
+def test_with_few_labels_only_the_50_come_from_labels():
+    split = d.digits()
+    rng = runtime.generator(0)
+    rows, *_ = d.few_labels_recipe(source="labels").batches(rng)
+    assert all((row == split.train_images[:50]).all(1).any() for row in rows)
+    rows, labels, _ = d.few_labels_recipe(source="own guess").batches(rng)
+    place = (rows[:, None] == split.train_images).all(-1).int().argmax(-1)
+    assert (place >= 50).any()
+    wrong = labels != split.train_labels[place]
+    assert wrong.any() and (place[wrong] >= 50).all()  # a student of 50 labels errs, and never on its own labels
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def numpy_softmax(logits):
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize(("temperature", "alpha"), [(1.0, 0.0), (4.0, 0.9), (10.0, 1.0), (2.5, 0.3)])
+def test_the_teachers_loss_equals_a_reference_written_out_in_numpy(temperature, alpha):
+    model, given = d.student(16), batch()
+    found = d.source_loss("teacher")(model, given, temperature=temperature, alpha=alpha).item()
+    z, taught = (logits.detach().double().numpy() for logits in (model(given[0]), given[2]))
+    p, q = numpy_softmax(taught / temperature), numpy_softmax(z / temperature)
+    soft = (p * (np.log(p) - np.log(q))).sum(-1).mean()
+    hard = -np.log(numpy_softmax(z)[np.arange(len(z)), given[1].numpy()]).mean()
+    assert found == pytest.approx(alpha * temperature**2 * soft + (1 - alpha) * hard, rel=1e-4)
+
+
+@pytest.mark.parametrize("source", ["labels", "smoothed labels", "labels, equal compute"])
+def test_sources_of_labels_ask_no_teacher(source):
+    model, loss = d.student(16), d.source_loss(source)
+    taught = torch.randn(40, 10, generator=runtime.generator(1))
+    assert loss(model, batch()) == loss(model, batch(taught=taught), temperature=9.0, alpha=0.1)
+    wanted = F.cross_entropy(model(batch()[0]), batch()[1], label_smoothing=0.1 if "smoothed" in source else 0.0)
+    assert loss(model, batch()).item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_the_best_guess_is_the_label_where_the_teacher_is_right_and_labels_play_no_part():
+    model, loss, rows = d.student(16), d.source_loss("teacher's best guess"), batch()
+    assert torch.equal(rows[2].argmax(-1), rows[1])
+    assert torch.equal(loss(model, rows), d.source_loss("labels")(model, rows))
+    assert torch.equal(loss(model, batch(labels=torch.full((40,), IGNORE))), loss(model, rows))
+
+
+def test_unknown_sources_are_named():
+    with pytest.raises(ValueError, match="choose one of teacher, labels"):
+        d.student_recipe(source="oracle")
+    with pytest.raises(ValueError, match="own guess"):
+        d.few_labels_recipe(source="smoothed labels")
+
+
+def test_equal_compute_counts_the_teachers_multiplications():
+    own, taught = count_parameters(d.student(32)), count_parameters(d.teacher())
+    steps = d.equal_steps(32, 600)
+    assert abs(3 * own * steps - 600 * (3 * own + taught)) <= 3 * own
+    assert d.student_recipe(source="labels, equal compute").steps == steps
+
+
+# --- students ---------------------------------------------------------------------------------------------------------
+
+
+def test_students_trained_side_by_side_are_those_trained_alone():
+    together = d.train_students([3, 4], images=100, steps=30)
+    for seed, model in zip((3, 4), together, strict=True):
+        alone = training.finish(d.student_recipe(images=100, steps=30, measured=False).start(seed, device="cpu")).model
+        for a, b in zip(model.parameters(), alone.parameters(), strict=True):
+            assert torch.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("source", d.SOURCES)
+def test_a_step_leaves_no_tensor_on_the_cpu(source):
+    d.student_recipe(source=source, measured=False).start(0, device="meta").step()
+
+
+def test_the_student_of_a_class_left_out_uses_no_label():
+    experiment = d.left_out_recipe(left_out=3, measured=False)
+    run = experiment.start(0, device="cpu")
+    rows, labels, taught = experiment.batches(runtime.generator(0))
+    knobs = {name: run.knobs[name] for name in ("temperature", "alpha")}
+    told = experiment.loss(run.model, (rows, labels, taught), **knobs)
+    assert torch.equal(told, experiment.loss(run.model, (rows, labels.flip(0), taught), **knobs))
+
+
+def test_what_a_model_costs():
+    small, large = d.prices([d.student(4), d.teacher()], rounds=2, repeats=5)
+    assert (small.weights, large.weights) == (310, 301_066)
+    for cost in (small, large):
+        assert 4 * cost.weights < cost.disk < 4 * cost.weights + 2000
+        assert 4 * cost.weights < cost.memory < 4 * cost.weights + 5000
+    assert small.batch < large.batch
+
+
+# --- panels -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_soft_labels_sum_to_one_and_a_higher_temperature_makes_them_more_alike():
+    panel = panels.soft_label_panel()
+    tops = []
+    for temperature in (1.0, 4.0, 20.0):
+        panel.controls["temperature"].value = temperature
+        chances = panel.shown.figures[1]["data"][0]["y"]
+        assert chances.sum() == pytest.approx(1, abs=1e-5)
+        tops.append(chances.max())
+    assert tops == sorted(tops, reverse=True)
+    panel.controls["image"].value = 7
+    assert f"its label is {d.digits().test_labels[7]}" in panel.shown.figures[0]["layout"]["title"]["text"]
+
+
+def test_a_bias_finds_more_of_the_digit_left_out():
+    panel = panels.left_out_panel()
+    shares = []
+    for bias in (0.0, 4.0, 8.0):
+        panel.controls["bias"].value = bias
+        shares.append(panel.shown.figures[0]["data"][0]["y"][3])
+    assert shares == sorted(shares) and shares[0] < shares[2]
+    panel.controls["bias"].value = 0.0
+    panel.controls["source"].value = "labels"
+    assert panel.shown.figures[0]["data"][0]["y"][3] == 0
+
+
+@pytest.mark.parametrize("make", [panels.student_panel, panels.few_labels_panel])
+def test_every_source_of_a_live_student_can_be_chosen(make):
+    panel = make()
+    for source in panel.settings["source"].options:
+        panel.settings["source"].value = source
+        assert panel.session.runs[0].step() > 0
+    panel.close()
+
+
+def test_the_size_panel_shows_every_width_and_the_teacher(monkeypatch):
+    monkeypatch.setattr(panels, "WIDTHS", (4, 8))
+    panel = panels.size_panel()
+    accuracy, time = panel.shown.figures
+    assert list(accuracy["data"][-1]["x"]) == [310, 610]
+    assert [list(trace["x"]) for trace in time["data"]] == [[310, 610, 301_066]] * 2
+    assert all((trace["y"] > 0).all() for trace in time["data"])
+    assert "the teacher" in panel.shown.texts[0][1]
