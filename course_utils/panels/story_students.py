@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from course_utils import figures
-from course_utils.data.images import digits_split
+from course_utils import figures, studies
 from course_utils.distillation import DIVERGENCES, bumps, sizes
 from course_utils.distillation import stories as s
 from course_utils.live import Choice, Explorer, LossView, Shown, Slider, TrainingPanel
@@ -106,29 +105,42 @@ def mistakes(teacher: torch.Tensor, student: torch.Tensor, little: float = 0.1) 
 # --- sizes of teachers ------------------------------------------------------------------------------------------------
 
 
-def sizes_panel(*, seeds: int = 3) -> Explorer:
-    """Section 9: teachers of many sizes and their students, trained side by side when the button is pressed."""
-    images = len(digits_split().train_images)
+RUNS = {"10, stored": None, "3, trained now": range(3)}  # name -> seeds to train now
 
-    def draw(*, student, temperature, images):
-        widths = sizes.TEACHER_WIDTHS
-        settings = {"width": student, "temperature": temperature, "images": images}
-        found = [sizes.compare(width, range(seeds), **settings) for width in widths]
+
+def sizes_panel() -> Explorer:
+    """Section 9: teachers of many sizes and their students, stored ones or trained when the button is pressed."""
+
+    def draw(*, runs, student, temperature):
+        found = [_compare(width, RUNS[runs], student, temperature) for width in sizes.TEACHER_WIDTHS]
         names = {"teacher": "teacher", "student": "its student", "agreement": "agreement of the two"}
         series = []
         for style, (key, name) in enumerate(names.items()):
             values = np.array([row[key] for row in found])  # (widths, seeds)
-            series.append(figures.Series(name=name, x=np.array(widths), y=values.mean(1), low=values.min(1),
-                                         high=values.max(1), style=style, markers=True))  # fmt: skip
-        spec = figures.lines(series, title="On 540 test images", x_title="hidden units of the teacher", x_log=True,
-                             y_title="share of images", y_range=(0.5, 1.0))  # fmt: skip
-        best = widths[int(np.argmax([np.mean(row["student"]) for row in found]))]
-        return Shown(figures=[spec], summary=f"The best students had teachers of {best} hidden units ({seeds} seeds).")
+            series.append(figures.Series(name=name, x=np.array(sizes.TEACHER_WIDTHS), y=values.mean(1),
+                                         low=values.min(1), high=values.max(1), style=style, markers=True))  # fmt: skip
+        spec = figures.lines(series, title="On 540 test images: mean, lowest and highest seed", x_log=True,
+                             x_title="hidden units of the teacher", y_title="share of images")  # fmt: skip
+        accuracy = [float(np.mean(row["student"])) for row in found]
+        best = int(np.argmax(accuracy))
+        words = f"teachers of {sizes.TEACHER_WIDTHS[best]} units have the best students, {accuracy[best]:.1%} right."
+        return Shown(figures=[spec], summary=f"On average of these runs, {words}")
 
-    return Explorer(draw, title="Teachers of many sizes", act="Train all of them", controls={
+    return Explorer(draw, title="Teachers of many sizes", act="Show", controls={
+        "runs": (Choice(label="runs", options=tuple(RUNS), help="Stored ones, or new ones, in some seconds."),
+                 next(iter(RUNS))),
         "student": (Choice(label="student's units", options=(4, 8, 16, 32), help="Hidden units of every student."),
                     sizes.STUDENT_WIDTH),
         "temperature": (Choice(label="temperature", options=(1.0, 2.0, 4.0, 8.0), help="Of the soft labels."), 4.0),
-        "images": (Choice(label="images", options=(100, 300, images), help="Whose soft labels the student sees."),
-                   images),
     })  # fmt: skip
+
+
+def _compare(width: int, seeds, student: int, temperature: float) -> dict[str, list[float]]:
+    """Accuracies and agreement by seed, trained now or, without seeds, as stored."""
+    if seeds is not None:
+        return sizes.compare(width, seeds, width=student, temperature=temperature)
+    settings = {"teacher_units": width, "student_units": student, "temperature": temperature}
+    rows = studies.stored("teacher_sizes", **settings)
+    if not rows:
+        raise ValueError("no runs are stored with these settings: choose runs “3, trained now”, and press Show")
+    return {name: [row[name] for row in rows] for name in ("teacher", "student", "agreement")}

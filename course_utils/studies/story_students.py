@@ -82,13 +82,12 @@ def ability_point(*, seed: int, **settings) -> Row:
 
 # --- sizes of teachers (section 9) ------------------------------------------------------------------------------------
 
-SWEEPS = [(width, 8, 4.0) for width in sizes.TEACHER_WIDTHS]  # teacher's units, student's units, temperature
-SWEEPS += [(width, 8, 1.0) for width in (8, 16, 256)] + [(width, 32, 4.0) for width in (8, 16, 256)]
+STUDENTS = ((8, 4.0), (8, 1.0), (32, 4.0))  # a student's units, the temperature
 
 
 def sizes_points() -> Iterator[Row]:
-    """Teachers of every size with students of 8 units, some with another temperature or larger students."""
-    for seed, (teacher, student, temperature) in itertools.product(range(10), SWEEPS):
+    """Teachers of every size with students of 8 units, at another temperature, and with larger students."""
+    for seed, teacher, (student, temperature) in itertools.product(range(10), sizes.TEACHER_WIDTHS, STUDENTS):
         yield {"teacher_units": teacher, "student_units": student, "temperature": temperature, "seed": seed}
 
 

@@ -25,10 +25,18 @@
 # %%
 import torch
 
-from course_utils.distillation import digits, soft_targets
+from course_utils import runtime
+from course_utils.distillation import bumps, digits, distillation_loss, soft_targets
 from course_utils.exercises.distillation import check
-from course_utils.lesson import Question, claim, predict, quiz, recall
-from course_utils.panels.distillation import soft_label_panel
+from course_utils.lesson import Question, claim, holds, predict, quiz, recall
+from course_utils.panels import story_students
+from course_utils.panels.distillation import (
+    few_labels_panel,
+    left_out_panel,
+    size_panel,
+    soft_label_panel,
+    student_panel,
+)
 
 # %% [markdown]
 # ## 1. What a teacher knows beyond the label
@@ -104,6 +112,444 @@ def soft_targets_solution(logits, temperature):
 
 
 check("soft-targets", soft_targets_solution, solution=True)
+
+# %% [markdown]
+# ## 2. Train a student, live
+#
+# The student has 32 hidden units and 2,410 weights, less than a hundredth of the teacher's. It is trained on a mixture
+# of both: what the teacher says, and the label.
+#
+# $$L = \alpha\, T^2\, \mathrm{KL}\big(p_T^{\text{teacher}} \,\big\|\, p_T^{\text{student}}\big)
+# + (1 - \alpha)\, \big(-\ln p_1^{\text{student}}(\text{label})\big)$$
+#
+# In words: both models are softened with the same temperature, and the **KL divergence** KL(p‖q) = Σ p (ln p − ln q)
+# says how many nats the student's probabilities q lose against the teacher's p. It is 0 where they are equal. The
+# second part is the usual loss on the label, at temperature 1. **Alpha** weighs the two. Where T² comes from is the
+# question of the next exercise but one.
+#
+# A student that learns from a teacher is no proof that the teacher helped. The panel has four controls to hold beside
+# it, each under *learns from*:
+#
+# - **labels**: no teacher at all,
+# - **smoothed labels**: 0.91 for the right class and 0.01 for each other one (**label smoothing**). Soft, but it knows
+#   nothing of likeness,
+# - **teacher's best guess**: the class that the teacher likes best, as a hard label (**pseudo-label**),
+# - **labels, equal compute**: the multiplications that the teacher's answers cost, spent on more steps. It takes 43
+#   times as many.
+
+# %%
+predict(
+    "hundred",
+    "The student sees 100 images. Its accuracy with labels is about 88 %, the teacher's 98.5 %. Which source of the "
+    "five helps it most?",
+    options=["the teacher", "smoothed labels", "teacher's best guess", "labels, equal compute", "none helps"],
+)
+
+# %%
+student_panel()
+
+# %% [markdown]
+# 1. Pin a run with labels, then learn from the teacher, with three runs each.
+# 2. Temperature 1, then 10. Move it while it trains, too.
+# 3. Alpha from 1 to 0: at 0 the teacher is switched off.
+# 4. All 1,257 images. What is left of the difference? Now try smoothed labels.
+# 5. Width 4 or 8, all images, temperature 10 against 1.
+#
+# The claims use ten stored seeds. A seed stands for another split of the images, with a teacher of its own, and
+# another start of the student.
+
+# %%
+recall(
+    "hundred",
+    answer="the teacher",
+    because="its probabilities carry what it has learned from all 1,257 images. Its best guess carries hardly more than "
+    "the label, because on these images it nearly always is the label.",
+)
+
+# %% [markdown]
+# ### A catch: with all the labels, smoothing is as good
+#
+# Now the student gets all 1,257 images, 64 hidden units and more steps.
+
+# %% [markdown]
+# The first is what papers with small data should make you doubt: where a student has seen everything that the teacher
+# has seen, a part of what looks like knowledge is **regularization**, a loss that does not reward boundless certainty.
+# Label smoothing gives that for nothing. So a gain from distillation counts when it stands beside this control.
+#
+# The second is Hinton's own observation: a high temperature asks the student to match all ten logits, also those far
+# below. A narrow one cannot, and does worse at what matters.
+#
+# ### Exercise: the distillation loss
+#
+# Return the loss L as above, a mean over the images.
+
+# %%
+def distillation_loss_of(student_logits, teacher_logits, labels, temperature, alpha):
+    """logits: (images, classes); labels: (images,) -> a number"""
+    ...
+
+
+check("distillation-loss", distillation_loss_of)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def distillation_loss_solution(student_logits, teacher_logits, labels, temperature, alpha):
+    log_p = (teacher_logits / temperature).log_softmax(-1)
+    log_q = (student_logits / temperature).log_softmax(-1)
+    soft = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+    hard = -student_logits.log_softmax(-1).gather(1, labels[:, None]).mean()
+    return alpha * temperature**2 * soft + (1 - alpha) * hard
+
+
+check("distillation-loss", distillation_loss_solution, solution=True)
+
+# %%
+rng = runtime.generator(0)
+z, taught_z = (2 * torch.randn(64, 10, generator=rng, dtype=torch.double) for _ in range(2))
+right, wrong = torch.randint(10, (2, 64), generator=rng)
+
+
+def loss_at(alpha, labels=right, teacher=taught_z):
+    return distillation_loss_solution(z, teacher, labels, 4.0, alpha)
+
+
+claim("at alpha 1 the labels do not matter at all", torch.equal(loss_at(1.0), loss_at(1.0, labels=wrong)))
+claim("at alpha 0 the teacher does not matter at all", torch.equal(loss_at(0.0), loss_at(0.0, teacher=-taught_z)))
+packaged = distillation_loss(z, taught_z, right, temperature=4.0, alpha=0.9)
+claim("the package's loss, which the panel trains with, is the same to 1e-12", abs(packaged - loss_at(0.9)) < 1e-12)
+
+# %% [markdown]
+# ### Why T²
+#
+# Of one image's soft part, without T², the gradient with respect to the student's logit is (q − p) / T. In words: each
+# logit is pushed by the difference of the two probabilities, and the division by T inside the softmax weakens that by
+# another T. For a large T, all probabilities are near 1/N, and their differences shrink like 1/T as well. So
+#
+# $$\frac{\partial\, \mathrm{KL}}{\partial z_i} \to \frac{(z_i - \bar z) - (v_i - \bar v)}{N T^2}$$
+#
+# with the student's logits z, the teacher's v, and their means. Two things follow. Without T² a warmer teacher would
+# be a fainter one, and moving T would secretly move the learning rate. And in the limit, distillation is plain
+# regression: match the teacher's logits, up to a constant.
+
+# %%
+predict(
+    "limit",
+    "The logits have a standard deviation of 2. From which temperature on is the limit right to within 5 %?",
+    options=["1", "8", "about 30", "about 1,000"],
+)
+
+# %% [markdown]
+# ### Exercise: the gradient at a high temperature
+#
+# Return the limit for one image, without the factor T² of the loss.
+
+# %%
+def high_temperature_gradient(student_logits, teacher_logits, temperature):
+    """logits: (classes,) -> the gradient with respect to each of the student's logits, (classes,)"""
+    ...
+
+
+check("high-temperature", high_temperature_gradient)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def high_temperature_gradient_solution(student_logits, teacher_logits, temperature):
+    gap = student_logits - teacher_logits
+    return (gap - gap.mean()) / (len(gap) * temperature**2)
+
+
+check("high-temperature", high_temperature_gradient_solution, solution=True)
+
+# %%
+def gradient(temperature):
+    """Of the soft part without T², by autograd: (64, 10)."""
+    leaf = z.clone().requires_grad_()
+    log_p, log_q = (taught_z / temperature).log_softmax(-1), (leaf / temperature).log_softmax(-1)
+    (log_p.exp() * (log_p - log_q)).sum().backward()
+    return leaf.grad
+
+
+limit = torch.stack([high_temperature_gradient_solution(s, t, 1.0) for s, t in zip(z, taught_z, strict=True)])
+error = {t: ((t * t * gradient(t) - limit).norm() / limit.norm()).item() for t in (4, 8, 30, 100)}
+claim("the limit is off by more than 25 % at T = 4 and 10 % at T = 8, and by less than 5 % from T = 30 on",
+      error[4] > 0.25 and error[8] > 0.1 and max(error[30], error[100]) < 0.05)
+shrunk = (gradient(4).norm() / gradient(40).norm()).item()
+claim("from T = 4 to T = 40 the gradient shrinks 100 times without T² (within 5 %), and hardly with it",
+      abs(shrunk / 100 - 1) < 0.05)
+
+# %%
+recall(
+    "limit",
+    answer="about 30",
+    because="T must be large against the logits, not against 1. At the usual 2 to 10 the softened probabilities still "
+    "favour the likely classes, and the student is asked about these first.",
+)
+
+# %% [markdown]
+# ## 3. Never saw a 3
+#
+# Take every 3 out of the student's images. It learns from 1,100 images of nine digits, and nobody tells it that there
+# is a tenth. Then show it threes.
+
+# %%
+predict(
+    "never-saw",
+    "How many of the threes does a student find that learned from the teacher's probabilities?",
+    options=["none", "about a tenth, by guessing", "more than half"],
+)
+
+# %% [markdown]
+# Leave out any digit, and compare a student of the teacher with one of labels. Then move the **bias**: a number added
+# to the logit of the digit left out, once the student is trained.
+
+# %%
+left_out_panel()
+
+# %% [markdown]
+# Where does it come from? No image was a 3, but for many a 5, 2 or 9 the teacher said: a little like a 3. So the output
+# for 3 was trained on every image, with a target that was small and not the same for all. From that the student has
+# learned what makes an image more like a 3.
+#
+# What it cannot learn from this is *how many* threes there are. The targets for 3 were always small, so its logit for
+# 3 is too low. One number repairs that. Hinton et al. (2015) found the same with a student that never saw a 3: 877 of
+# 1,010 threes right, and 996 after raising the bias by 3.5.
+
+# %% [markdown]
+# ## 4. Few labels, many unlabelled
+#
+# Labels cost work. Images are often free. Say that you have 1,257 images, that 50 of them have labels, and that you may
+# ask a teacher which somebody else has trained. It says what it thinks of any image, so the other 1,207 become useful.
+# They are called the **transfer set**.
+
+# %%
+predict(
+    "few",
+    "50 labels alone give about 83 %, the teacher has 98 %. What does the student reach with the teacher's "
+    "probabilities for all 1,257 images?",
+    options=["about 85 %", "about 90 %", "about 96 %"],
+)
+
+# %%
+few_labels_panel()
+
+# %% [markdown]
+# 1. Labels, and labels with equal compute. Pin both.
+# 2. The teacher with 50, 200 and 1,257 images.
+# 3. *teacher's best guess* with 1,257 images: the teacher's class alone, without probabilities. And *own guess*: a
+#    student of the 50 labels names the images, and a new student learns from that.
+
+# %% [markdown]
+# ### Was it the soft labels, or the images?
+#
+# The control is the teacher's best guess: the same images, the same teacher, and no dark knowledge.
+
+# %% [markdown]
+# ## 5. Cheaper by how much?
+#
+# From now on only the student answers. What does that save? Four things, which are not the same: the number of
+# **weights**, the bytes **on disk**, the **memory** while it answers, and the **time** of an answer, for one image alone
+# (batch 1) or for 64 at once.
+
+# %%
+predict(
+    "cheaper",
+    "A student of 32 units has 1/125 of the teacher's weights. How much faster does it answer one single image?",
+    options=["about 125 times", "20 to 100 times", "less than 20 times"],
+)
+
+# %% [markdown]
+# The button trains students of six widths, three seeds side by side, and measures them and the teacher. Each is timed
+# in turns with the others, 40 answers a turn, and the best turn counts: what else the machine does can only add time.
+
+# %%
+size_panel()
+
+# %%
+big = digits.teacher()
+trained = {width: digits.train_students(range(10), images=1257, width=width) for width in (4, 32)}
+cost = dict(zip((4, 32, "teacher"), digits.prices([trained[4][0], trained[32][0], big]), strict=True))
+right = {width: [digits.accuracy(model) for model in models] for width, models in trained.items()}
+claim("32 units: 1/125 of the weights, and on average within 3 points of the teacher (10 seeds)",
+      holds(right[32], [digits.accuracy(big) - 0.03] * 10) and cost["teacher"].weights / cost[32].weights > 120)
+claim("4 units: 1/970 of the weights, and more than 5 points below (10 seeds)",
+      holds([digits.accuracy(big) - 0.05] * 10, right[4]) and cost["teacher"].weights / cost[4].weights > 960)
+claim("on disk and in memory, 32 units take less than a hundredth",
+      cost["teacher"].disk > 100 * cost[32].disk and cost["teacher"].memory > 100 * cost[32].memory)
+claim("64 images at once: 32 units answer at least 3 times as fast", cost["teacher"].batch > 3 * cost[32].batch)
+claim("a single image: faster, but by less than 20 times",
+      1 < cost["teacher"].one / cost[32].one < 20)
+
+# %%
+recall(
+    "cheaper",
+    answer="less than 20 times",
+    because="starting an operation takes some microseconds, however little it multiplies, and the student has two of "
+    "the teacher's three. Only where the multiplications themselves dominate do fewer weights mean less time.",
+)
+
+# %% [markdown]
+# So ask what you want to save. Bytes follow the weights. Time follows them only where a model keeps its processor busy:
+# in large batches and large models. And below some width, accuracy falls off a cliff.
+
+# %% [markdown]
+# ## 6. Internal weights: copied layers and hints
+#
+# So far a student learned from what the teacher says. If you hold the teacher's weights, more can be passed on. From
+# here on, teacher and students are language models. The teacher is a GPT of four layers, trained on the story language
+# of [01 Pretraining](01_pretraining.ipynb) for 1,500 steps. Its loss on held-out stories is 0.49 nats a token; the
+# floor, which no model can beat, is 0.48. The student has two layers of the same width.
+#
+# **Copied layers:** the student starts with some of the teacher's layers, and with all that lies around them: the
+# embeddings, the last norm, the head. DistilBERT (Sanh et al. 2019) took every second layer of its teacher. What the
+# student learns from is a second, separate choice: the next tokens of true stories (labels), or the teacher's
+# **probabilities** for each next token. Each student trains for 100 steps.
+
+# %%
+predict(
+    "copied-layers",
+    "Which of the two helps a student of two layers more, within 100 steps?",
+    options=["two copied layers", "the teacher's probabilities in place of labels", "both about the same"],
+)
+
+# %%
+story_students.copied_panel()
+
+# %% [markdown]
+# 1. Start with no copied layers, and then from layers 1 and 3. Pin the first, and compare.
+# 2. Change what it learns from, with and without copied layers.
+# 3. Try the other pairs: 1 and 2, 1 and 4, and 2 and 4. One of them is different.
+
+# %%
+recall(
+    "copied-layers",
+    answer="two copied layers",
+    because="they hold what takes longest to learn, how to find a fact far back in the story. The probabilities say "
+    "more than labels do at each token, but a random start needs several hundred steps, whatever it learns from.",
+)
+
+# %% [markdown]
+# The catch: which layers you take matters more than how many. The teacher's first layer prepares what all later ones
+# read. A student of layers 2 and 4 lacks it, and has not made up for it after 100 steps. To see why, look at attention
+# in section 6 of the pretraining notebook.
+#
+# ### Exercise: copy layers
+#
+# `student` and `teacher` are GPTs of the same width. Overwrite the student's weights: its layer i becomes the teacher's
+# layer `layers[i]`, counted from 0, and `embed`, `position`, `norm` and `head` become the teacher's, too. The layers
+# are in `blocks`; each part has `load_state_dict` and `state_dict`.
+
+# %%
+def copy_layers(student, teacher, layers):
+    """student, teacher: GPTs; layers: one number of the teacher's for each layer of the student"""
+    ...
+
+
+check("copy-layers", copy_layers)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def copy_layers_solution(student, teacher, layers):
+    for block, number in zip(student.blocks, layers, strict=True):
+        block.load_state_dict(teacher.blocks[number].state_dict())
+    for part in ("embed", "position", "norm", "head"):
+        getattr(student, part).load_state_dict(getattr(teacher, part).state_dict())
+
+
+check("copy-layers", copy_layers_solution, solution=True)
+
+# %% [markdown]
+# ### Hints
+#
+# Layers cannot be copied into a student of another width. A **hint** can still be given (FitNets, Romero et al. 2015):
+# beside the usual loss, the student's hidden numbers after one layer shall predict the teacher's after its middle
+# layer. A matrix, the **regressor**, translates from 32 numbers to 64; it learns with the student, and is thrown away
+# at the end. The loss of the hint is half the squared distance. The knob is its weight.
+
+# %%
+predict(
+    "hints",
+    "A student of two layers, 32 wide, learns from probabilities. What does a hint do after 100 and 300 steps?",
+    options=["it helps early and late", "it helps early, and no more later", "nothing that can be told from noise"],
+)
+
+# %%
+story_students.hint_panel()
+
+# %% [markdown]
+# ## 7. Teach a language
+#
+# Now the student starts from random weights, as it must if you cannot see the teacher's. There are three ways left:
+#
+# | way | the student learns from | you need |
+# |---|---|---|
+# | **text** (sequence-level, Kim and Rush 2016) | stories that the teacher wrote, token by token | what any API gives |
+# | **probabilities** (token-level) | the teacher's probabilities at each token of these stories | the teacher's logits |
+# | **own samples** (on-policy, Agarwal et al. 2024) | the teacher's probabilities on stories that the student writes | the logits, again in each step |
+#
+# For comparison there are **labels**: true stories, and no teacher. All train for 400 steps of 16 stories, from the
+# same 300 texts again and again; only own samples are new in each step.
+
+# %%
+predict(
+    "text-only",
+    "The teacher has written 300 stories. How does a student of this text compare with one of 300 true stories?",
+    options=["it is clearly worse: the teacher makes mistakes", "they do not differ", "it is clearly better"],
+)
+
+# %%
+story_students.taught_panel()
+
+# %% [markdown]
+# ### Forward and reverse: what each KL ignores
+#
+# "Near the teacher" can mean two things. The **forward KL** sums teacher · ln(teacher / student) over all tokens: it is
+# large where the teacher says something that the student does not. What the teacher never says, it ignores. The
+# **reverse KL** sums student · ln(student / teacher): it is large where the student says what the teacher would not.
+# What the student never says, it ignores.
+#
+# A student that can match its teacher does so by either. The difference shows when it is too small. Below, the
+# teacher's probabilities over 61 places have two bumps, and the student can only make one, of any centre and width.
+
+# %%
+predict(
+    "bumps",
+    "Where does a student of one bump stand, if it makes the forward KL to a teacher of two small?",
+    options=["on the larger bump", "across both, and over the gap between them", "on either, by chance"],
+)
+
+# %%
+story_students.kl_panel()
+
+# %%
+two = bumps.two_bumps(distance=24, share=0.6)
+nearest = {name: bumps.best_bump(two, name) for name in ("forward", "reverse")}
+slips = {name: story_students.mistakes(two, best.logits) for name, best in nearest.items()}
+claim("forward: over 15 % of what the student says the teacher hardly would; it misses nothing",
+      slips["forward"][0] > 0.15 and slips["forward"][1] < 0.01)
+claim("reverse: the student says nothing of the kind, and misses the smaller bump, 40 % of the teacher",
+      slips["reverse"][0] < 0.01 and abs(slips["reverse"][1] - 0.4) < 0.02)
+
+# %%
+recall(
+    "bumps",
+    answer="across both, and over the gap between them",
+    because="leaving a bump out would cost the forward KL dearly, and filling the gap costs it little. The reverse KL "
+    "is the other way round. Move the bumps together: below some distance, both choose the same.",
+)
+
+# %% [markdown]
+# ## 8. Only part of it
+#
+# A teacher can do many things. Can a student take over one of them? Here it reads whole stories, but is taught only at
+# the tokens that test one ability: at *he* or *she*, or at a place that was named before. At all other tokens there is
+# no loss. The abilities are those of the pretraining notebook, and no token of one ability is a token of another.
+
+# %%
+predict(
+    "one-ability",
+    "A student is taught at the places alone. What does it do at the coloured things, another fact from far back?",
+    options=["nearly as well: the skill is the same", "better than guessing", "no better than guessing"],
+)
+
+# %%
+story_students.ability_panel()
 
 # %% [markdown]
 # ## What you can do now
