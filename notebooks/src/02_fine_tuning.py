@@ -27,10 +27,18 @@ import torch
 
 from course_utils import checkpoint, data, finetuning, models, pretraining, runtime, studies, training
 from course_utils.exercises.finetuning import check
-from course_utils.finetuning import questions, ranks
+from course_utils.finetuning import keeping, questions, ranks, transfer
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 from course_utils.panels import finetuning as panels
-from course_utils.panels.forgetting import shift_panel, worlds_panel
+from course_utils.panels.forgetting import (
+    average_panel,
+    between_panel,
+    keep_panel,
+    keepers_panel,
+    shift_panel,
+    transfer_panel,
+    worlds_panel,
+)
 
 # %% [markdown]
 # ## 1. Re-training is the same loop from another start
@@ -80,8 +88,8 @@ claim("that of a random start is within 10 % of ln V (5 seeds)",
 recall(
     "before-the-first-step",
     answer="far more than ln 116",
-    because="it is sure that *he says* or *she says* comes, and to be sure of the wrong thing costs more than to know "
-    "nothing.",
+    because="it gives *he* and *she* 99 % between them, since in stories an answer begins with *he says*. To be sure "
+    "of the wrong thing costs more than to know nothing.",
 )
 
 # %% [markdown]
@@ -101,11 +109,22 @@ for shown in (30, 100):
     low = np.mean(factors) - 2 * np.std(factors, ddof=1) / math.sqrt(len(factors))
     claim(f"what {shown} examples give the pretrained model takes scratch over 3 times as many (8 stored seeds)",
           low > 3, factor=np.mean(factors), at_least=low)
+
+# %%
+gap = {kind: np.mean(answered("pretrained", 1000, kind)) - np.mean(answered("scratch", 1000, kind))
+       for kind in questions.KINDS}
+claim("with 1,000 examples, scratch gets over 20 points fewer places right, and within 10 of each other kind (8 seeds)",
+      gap.pop("place") > 0.2 and max(gap.values()) < 0.1)
 late = studies.column("head_start", "accuracy", start="scratch", examples=3000, steps=1500)
 claim("with 3,000 examples and five times the steps, scratch gets over 98 % right, too (3 stored seeds)",
       min(late) > 0.98)
 
 # %% [markdown]
+# The stored runs put the saving at a factor of 5.0 ± 0.3 with 30 examples and 5.6 ± 0.5 with 100 (means and standard
+# errors). Howard and Ruder (2018) report up to 100 in their best case. Most of it is the place, which must be found far
+# back in the story, and which pretraining learned last, too. And the head start ends: with many examples and enough
+# steps, nobody can tell the two apart.
+#
 # ### The loss on the answer only
 #
 # A row of the data holds a story of 30 words or more, a question, and one word of answer. If every word counts, the
@@ -465,6 +484,110 @@ recall(
 # learning rate of each. It is a reason to draw the frontier for your own task.
 
 # %% [markdown]
+# ## 5. Not forgetting
+#
+# The loss on answers says nothing about stories, so nothing keeps the stories. Four ways to give them a say:
+#
+# - **Replay**: some rows of each batch come from the old data. It needs the old data.
+# - **L2 to the start**: every weight w is pulled back to where it began, w₀, by adding a penalty to the loss:
+#   λ · ½ Σ (w − w₀)². In words: half the squared distance from the start, times a strength λ.
+# - **EWC**, elastic weight consolidation (Kirkpatrick et al. 2017), pulls on each weight as much as the old task needs
+#   it: λ · ½ Σ F (w − w₀)². Here F is the diagonal of the **Fisher information**, one number for each weight. It is the
+#   mean square of the gradient of ln p, where p is the probability of a story that the model itself might write. In
+#   words: if a small move of the weight changes the probabilities of stories much, F is large.
+# - **LoRA** holds back by itself, perhaps: its update has few directions.
+
+# %%
+predict(
+    "replay",
+    "One row in twenty is an old story, the others are questions. How much of the rise of the old loss is gone?",
+    options=["about 5 %", "about half", "over 80 %"],
+)
+
+# %%
+kept = keep_panel(title="Learn the new, keep the old")
+kept
+
+# %% [markdown]
+# A row counts as much as any other in this loss, whether it has one target or forty.
+#
+# 1. Run and pin it as it is. Then replay 0.05, and a new run.
+# 2. Without replay, try L2 to the start at 0.01 and 0.1, and EWC at 1 and 10. Where do they end in the right-hand
+#    picture, and where at twice as much?
+# 3. Train without anything, and turn replay on after 150 steps. How fast do the stories come back?
+#
+# ### Exercise: an EWC penalty
+#
+# Return ½ Σ F (w − w₀)², summed over all weights of all tensors.
+
+# %%
+def ewc_penalty(weights, start, fisher):
+    """weights, start, fisher: name -> tensor, of the same names and shapes -> a scalar tensor"""
+    ...
+
+
+check("ewc-penalty", ewc_penalty)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def ewc_penalty_solution(weights, start, fisher):
+    return 0.5 * sum((fisher[name] * (weights[name] - start[name]) ** 2).sum() for name in weights)
+
+
+check("ewc-penalty", ewc_penalty_solution, solution=True)
+
+# %%
+story_gpt, importance = keeping.start_model(), keeping.fisher(torch.device("cpu"))
+begin = dict(story_gpt.named_parameters())
+moved = {name: weight + 0.01 for name, weight in begin.items()}
+claim("the penalty of the solution is that of the package, on the story GPT and its own Fisher",
+      math.isclose(ewc_penalty_solution(moved, begin, importance),
+                   finetuning.ewc_penalty(story_gpt, importance, moved), rel_tol=1e-4))
+least, most = np.quantile(torch.cat([part.flatten() for part in importance.values()]), [0.1, 0.9])
+claim("the stories need a tenth of the weights over 100 times as much as another tenth", most > 100 * least)
+
+# %% [markdown]
+# ### Each on the frontier
+#
+# Here is where stored runs end, four for each point. A better way lies further to the left at the same height.
+
+# %%
+keepers_panel(title="Ways not to forget")
+
+# %%
+def kept_at(measured, **changes):
+    return np.array(studies.column("keeping", measured, **keeping.PLAIN | changes))
+
+
+before = pretraining.held_out_loss(story_gpt)
+rise, replayed = kept_at("old") - before, kept_at("old", replay=0.05) - before
+claim("with nothing to hold it, the old loss ends over three times as high (4 stored seeds)",
+      min(kept_at("old")) > 3 * before)
+claim("5 % replay removes over 80 % of this rise (4 stored seeds)", max(replayed / rise) < 0.2)
+claim("and costs under 3 points of the answers (4 stored seeds)",
+      np.mean(kept_at("accuracy")) - np.mean(kept_at("accuracy", replay=0.05)) < 0.03)
+
+# %%
+lower = {name: kept_at(name, lr=1e-3) for name in ("accuracy", "old")}  # half the learning rate, and nothing else
+for name, held in {"EWC": {"ewc": 1.0}, "L2 to the start": {"l2": 0.01}}.items():
+    claim(f"{name} answers as many questions as half the learning rate does, and forgets less (4 stored seeds)",
+          holds(lower["old"], kept_at("old", **held)) and not holds(lower["accuracy"], kept_at("accuracy", **held)))
+lowest = {name: kept_at(name, lr=5e-4) for name in ("accuracy", "old")}  # a quarter
+for name, held in {"EWC": {"ewc": 10.0}, "L2 to the start": {"l2": 0.1}}.items():
+    claim(f"a strong {name} answers more than a quarter of the learning rate does, and forgets less (4 stored seeds)",
+          holds(lowest["old"], kept_at("old", **held)) and holds(kept_at("accuracy", **held), lowest["accuracy"]))
+
+# %%
+recall(
+    "replay",
+    answer="over 80 %",
+    because="the new task leaves most directions of the weights free, and little opposes what replay asks for.",
+)
+
+# %% [markdown]
+# On this task both anchors beat a lower learning rate, and replay beats all of them, for one row in twenty. Anchors
+# are what remains where the old data is gone. EWC needs it once, for F, and L2 never.
+
+# %% [markdown]
 # ## 6. A random head distorts good features
 #
 # Leave the stories for a moment. A network of three layers has looked at 800 handwritten digits of 8 × 8 pixels
@@ -540,6 +663,179 @@ recall(
 # and lost 7 outside, and probe-then-full was best in both. Ours confirms all of it but the last: outside, the probe
 # itself stays ahead. That is a **catch**. Features that already serve all worlds are best left alone, and what a probe
 # lacks inside must be weighed against what full fine-tuning loses elsewhere.
+
+# %% [markdown]
+# ## 7. Between two models
+#
+# Two models of one shape can be mixed weight by weight: (1 − α) · pretrained + α · fine-tuned. In words: at α = 0 it
+# is the pretrained model, at 1 the fine-tuned one, and in between each weight stands on the straight line from one to
+# the other. Nothing is trained there, and no step of training went along this line.
+
+# %%
+predict(
+    "halfway",
+    "Halfway between the story GPT and one that learned to answer, with no training there, the model",
+    options=["can do neither task", "has half of the rise of the old loss, and half of the answers",
+             "has less than half of the rise, and more than half of the answers"],
+)
+
+# %%
+tuned = training.finish(keeping.keep_recipe(measured=False).start(0)).model
+between_panel({"300 steps on questions": lambda: tuned, "your model of section 5": lambda: kept.model},
+              title="Between the story GPT and one that answers")
+
+# %%
+def along(name, alpha):
+    return np.array(studies.column("keeping", name if alpha == 1 else f"{name} at {alpha:g}", **keeping.PLAIN))
+
+
+rise = {alpha: along("old", alpha) - before for alpha in (0.5, 1)}
+claim("halfway, under a third of the rise of the old loss is there (4 stored seeds)", max(rise[0.5] / rise[1]) < 1 / 3)
+claim("and over half of the answers (4 stored seeds)", min(along("accuracy", 0.5) / along("accuracy", 1)) > 0.5)
+claim("but training at half the learning rate beats alpha 0.75 on both tasks (4 stored seeds)",
+      holds(along("old", 0.75), kept_at("old", lr=1e-3))
+      and holds(kept_at("accuracy", lr=1e-3), along("accuracy", 0.75)))
+
+# %%
+again = keeping.both(tuned)
+claim("the run above ends near its stored twin",
+      abs(again["old"] - along("old", 1)[0]) < 0.5 and abs(again["accuracy"] - along("accuracy", 1)[0]) < 0.05)
+
+# %%
+recall(
+    "halfway",
+    answer="has less than half of the rise, and more than half of the answers",
+    because="both losses curve along the line: the old one hardly rises near its minimum, and the new one falls early.",
+)
+
+# %% [markdown]
+# Wortsman et al. (2022) walk this line in large models (WiSE-FT), and find places on it that beat both ends on images
+# from outside. Here it is a **catch**: as a way not to forget, the line is beaten by a lower learning rate. It costs no
+# training, though, and can be walked when the run is over.
+#
+# ### Averaging several runs
+#
+# Two networks learn the same task, with their batches in different orders. What is the mean of their weights good for?
+
+# %%
+predict(
+    "soup",
+    "Two networks name 96 % of the digits each. Their weights are averaged, once from one start, and once from two. "
+    "What does the average name?",
+    options=["about 96 % both times", "about 96 % from one start, far less from two", "far less both times"],
+)
+
+# %%
+average_panel(title="The average of several networks")
+
+# %%
+def soup(measured, starts, count=2):
+    return np.array(studies.column("averages", measured, starts=starts, count=count))
+
+
+claim("from one start, the average of two or four is within a point of its members (8 stored seeds)",
+      all(abs(np.mean(soup("average", "one", n) - soup("members", "one", n))) < 0.01 for n in (2, 4)))
+claim("from several starts, two lose over 10 points, in each of 8 stored seeds",
+      min(soup("members", "several") - soup("average", "several")) > 0.1)
+claim("and four lose more than two (8 stored seeds)", holds(soup("average", "several"), soup("average", "several", 4)))
+
+# %%
+recall(
+    "soup",
+    answer="about 96 % from one start, far less from two",
+    because="hidden units have no fixed order. Unit 5 of one network does what unit 40 of the other does, and the mean "
+    "of the two does neither.",
+)
+
+# %% [markdown]
+# Networks fine-tuned from one start keep the numbering of their units. They stay in one **basin**, a region of weights
+# without a ridge of high loss, and the straight line between them stays low. Averaging from one start is a **null
+# result** here: it harms nothing, and gains nothing. In large models it gains a little (*Model soups*).
+
+# %% [markdown]
+# ## 8. When it fails
+#
+# A pretrained start helps if what was learned is of use. Here is a network that has learned from digits whose 64
+# pixels were **scrambled**, all in the same way. It learned its task, nearly without a mistake. Now it gets a hundred
+# digits as they are. Another has learned to name **the next digit**, and 0 for a 9.
+
+# %%
+predict(
+    "harm",
+    "Against random weights, with 100 examples and 150 steps, a start that knows scrambled digits is",
+    options=["a help: digits are digits", "no different", "a harm"],
+)
+
+# %%
+transfer_panel(title="Few examples, from four starts")
+
+# %% [markdown]
+# Compare the four starts, and three draws of the examples. Then take 10 examples, and 600 steps.
+
+# %%
+def named(start, examples=100, steps=150):
+    return studies.column("negative", "accuracy", start=start, examples=examples, steps=steps)
+
+
+claim("a start that knows the same digits helps (8 stored seeds)", holds(named("the same digits"), named("random")))
+claim("a start that knows scrambled pixels harms (8 stored seeds)", holds(named("random"), named("scrambled pixels")))
+claim("with four times the steps, the harm is under a third of that (8 stored seeds)",
+      np.mean(named("random", steps=600)) - np.mean(named("scrambled pixels", steps=600))
+      < (np.mean(named("random")) - np.mean(named("scrambled pixels"))) / 3)
+
+# %%
+recall(
+    "harm",
+    answer="a harm",
+    because="its first layer looks for what is not there any more, and 150 steps go to unlearning it.",
+)
+
+# %% [markdown]
+# This is **negative transfer**: the start is worse than none. Nothing in the old task's loss warns of it. The test is
+# cheap: train from scratch once, and compare.
+#
+# ### Few examples and unlucky seeds
+#
+# Repeat a fine-tuning with another seed, and both change: the examples that were drawn, and the order in which they
+# come. Ten digits, a good start. One of the two makes most of the difference.
+
+# %%
+predict(
+    "luck",
+    "Ten examples: the accuracy differs from seed to seed. Mostly because of",
+    options=["which examples were drawn", "the order of the batches", "both alike"],
+)
+
+# %%
+def lucky(draw, order):
+    run = transfer.transfer_recipe(examples=10, steps=100, seed=draw).start(order)
+    return training.finish(run).history["accuracy"].last
+
+
+draws, orders = [lucky(draw, 0) for draw in range(8)], [lucky(0, order) for order in range(8)]
+claim("over 8 draws of ten examples, the luckiest names over 15 points more than the unluckiest",
+      max(draws) - min(draws) > 0.15)
+claim("they spread over twice as far as 8 orders of the same ten", np.std(draws) > 2 * np.std(orders))
+
+# %%
+def answered(examples):
+    return studies.column("question_start", "accuracy", start="pretrained", examples=examples)
+
+
+claim("so do questions: with 100 the luckiest of 8 stored seeds is over 10 points ahead, with 300 under 3",
+      np.ptp(answered(100)) > 0.1 and np.ptp(answered(300)) < 0.03)
+
+# %%
+recall(
+    "luck",
+    answer="which examples were drawn",
+    because="ten digits may hold no 7 at all, or one that looks like a 1, and no order of them can mend that.",
+)
+
+# %% [markdown]
+# With few examples a single run says little. Report several, each with examples of its own, and their spread. Mosbach
+# et al. (2021) found another kind of bad luck in large language models, runs that never get going, and cured it with
+# warmup and more steps.
 
 # %% [markdown]
 # ## What you can do now
