@@ -358,6 +358,11 @@ def test_a_dial_is_a_slider_and_a_number_box(panel):
     dial.box.value = 0.01
     dial.slider.value = 0.0100237
     assert dial.value == 0.01 and len(panel.session.runs[0]._mailbox) == events + 1, "the grid alone moves no knob"
+    dial.box.value = 0.003
+    dial.slider.value = 0.00316228  # where a browser shows it
+    assert dial.value == 0.003
+    dial.slider.value = 0.00398107
+    assert dial.value == 0.004
     assert panel.knobs["batch_size"].box.value == 8
 
 

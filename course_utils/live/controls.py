@@ -10,6 +10,7 @@ import ipywidgets as w
 import traitlets
 
 LABELS = {"description_width": "initial"}
+LOG_STEP = 0.1  # decades
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,19 @@ class Slider:
     def slider(self, value: float) -> w.Widget:
         common = {"description": self.label, "style": LABELS, "tooltip": self.help, "readout": False}
         if self.log:
-            exponents = {"min": math.log10(self.low), "max": math.log10(self.high), "step": 0.1}
+            exponents = {"min": math.log10(self.low), "max": math.log10(self.high), "step": LOG_STEP}
             return w.FloatLogSlider(value=value, **exponents, **common)
         ends = {"min": self.low, "max": self.high, "step": self.step}
         if self.whole:
             return w.IntSlider(value=int(value), **{name: int(end) for name, end in ends.items()}, **common)
         return w.FloatSlider(value=value, **ends, **common)
+
+    def nearest(self, value: float) -> float:
+        """The position on the slider's grid that a browser shows for a value."""
+        value = min(max(value, self.low), self.high)
+        if self.log:
+            return 10 ** (round(math.log10(value) / LOG_STEP) * LOG_STEP)
+        return self.low + round((value - self.low) / self.step) * self.step
 
     def tidy(self, value: float) -> float:
         """A value as a slider means it: whole, or with two significant digits on a logarithmic scale."""
@@ -61,9 +69,9 @@ class Dial(w.HBox):
 
     def _slid(self, change) -> None:
         # The browser puts a slider onto its grid, and a typed value outside it moves the slider to its end.
-        shown = min(max(self.value, self.control.low), self.control.high)
-        if not math.isclose(self.control.tidy(change["new"]), shown, rel_tol=1e-6):
-            self.value = self.control.tidy(change["new"])
+        moved = self.control.tidy(change["new"])
+        if moved not in (self.control.tidy(self.control.nearest(self.value)), self.value):
+            self.value = moved
 
     def _typed(self, change) -> None:
         if change["new"] >= 0:
