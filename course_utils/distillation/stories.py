@@ -17,7 +17,7 @@ from course_utils.distillation.methods import DIVERGENCES, copy_layers_, forward
 from course_utils.distillation.writing import write
 from course_utils.models import GPT, IGNORE, GPTConfig
 
-HELD_OUT_SEED, HELD_OUT = 1_000_003, 200  # stories that nothing trains on, read in one pass
+HELD_OUT_SEED, HELD_OUT = 1_000_003, 64  # stories that nothing trains on, measured on the way in one pass
 POOL = 20_000  # true stories, more than a run reads
 LR, WARMUP = 5e-3, 20
 COPIED = {"none": None, "1 and 2": (0, 1), "1 and 3": (0, 2), "1 and 4": (0, 3), "2 and 4": (1, 3)}  # teacher's layers
@@ -88,11 +88,13 @@ def _taught(inputs: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: GPT | nn.ModuleDict, generator: torch.Generator | None = None) -> dict[str, float]:
+def evaluate(
+    model: GPT | nn.ModuleDict, generator: torch.Generator | None = None, *, stories: int = HELD_OUT
+) -> dict[str, float]:
     """Held-out loss, and the share of held-out tokens guessed right for each ability."""
     model = model["student"] if isinstance(model, nn.ModuleDict) else model
     device = next(model.parameters()).device
-    inputs, targets = (part.to(device) for part in true_texts(HELD_OUT, HELD_OUT_SEED))
+    inputs, targets = (part.to(device) for part in true_texts(stories, HELD_OUT_SEED))
     logits, loss = model(inputs, targets)
     return {"held-out": loss.item()} | data.ability_accuracy(logits, inputs, targets)
 
@@ -108,6 +110,12 @@ def flawless(model: GPT, *, stories: int = 200, seed: int = 0) -> dict[str, floa
     return {"flawless": len(right) / stories, "different": len(set(right)) / stories}
 
 
+@cache
+def teacher_level(stories: int = HELD_OUT) -> float:
+    """The teacher's own loss on the same held-out stories."""
+    return evaluate(teacher(), stories=stories)["held-out"]
+
+
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +129,7 @@ def _experiment(model: Callable, batches: Callable, loss: Callable, steps: int, 
         steps=steps,
         measures={"held-out": evaluate},
         measure_every=max(1, min(50, steps // 8)),
-        levels={"teacher": evaluate(teacher())["held-out"]},
+        levels={"teacher": teacher_level()},
     )
 
 

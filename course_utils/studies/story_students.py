@@ -10,9 +10,12 @@ from course_utils.distillation import sizes
 from course_utils.distillation import stories as s
 from course_utils.studies.study import Row, Study
 
+STORIES = 400  # held-out ones
+
 
 def _abilities(model) -> Row:
-    return {name.replace("held-out", "loss"): value for name, value in s.evaluate(model).items()}
+    """Held-out loss, and the share guessed right of each ability."""
+    return {name.replace("held-out", "loss"): value for name, value in s.evaluate(model, stories=STORIES).items()}
 
 
 # --- copied layers and hints (section 6) ------------------------------------------------------------------------------
@@ -43,7 +46,7 @@ def hint_point(*, hint_weight: float, steps: int, seed: int) -> Row:
     run.set("hint_weight", hint_weight)
     curve = training.finish(run).history["held-out"]
     early = next(value for step, value in zip(curve.steps, curve.values, strict=True) if step >= steps / 3)
-    return {"early": float(early), "loss": curve.last}
+    return {"early": float(early), "loss": s.evaluate(run.model, stories=STORIES)["held-out"]}
 
 
 # --- ways to teach (section 7) ----------------------------------------------------------------------------------------
