@@ -56,8 +56,8 @@ from course_utils.panels.distillation import (
 # %%
 predict(
     "beyond",
-    "You know for an image that its label is 4, and nothing else. The teacher's second choice for it is most often",
-    options=["0", "5", "8", "any digit, all about as often"],
+    "You know that an image is a 1, and nothing else. The teacher's second choice for it is most often",
+    options=["7", "8", "any digit, all about as often"],
 )
 
 # %% [markdown]
@@ -72,8 +72,10 @@ split, logits = digits.digits(), digits.answers()  # (1257, 10), for the images 
 labels, choices = split.train_labels, logits.topk(2).indices
 claim("at temperature 1, the teacher gives its first choice over 0.99 in more than 80 % of the images",
       (soft_targets(logits).amax(1) > 0.99).double().mean() > 0.8)
-claim("at temperature 8, in fewer than 5 %",
-      (soft_targets(logits, 8.0).amax(1) > 0.99).double().mean() < 0.05)
+claim("at temperature 8, in fewer than 5 %", (soft_targets(logits, 8.0).amax(1) > 0.99).double().mean() < 0.05)
+seconds = choices[labels == 1, 1]
+claim("for a 1, its second choice is 8 in more than 60 % of the images, and 7 in fewer than 5 %",
+      (seconds == 8).double().mean() > 0.6 and (seconds == 7).double().mean() < 0.05)
 means = torch.stack([split.train_images[labels == digit].mean(0) for digit in range(10)])  # (10, 64)
 apart = torch.cdist(means, means)[labels]  # (1257, 10), from an image's class to each other class
 said = logits.log_softmax(-1)
@@ -84,9 +86,9 @@ claim("digits whose mean images are nearer get a higher probability (correlation
 # %%
 recall(
     "beyond",
-    answer="0",
-    because="it depends on how the writers of these digits wrote. No label says that a 4 looks like a 0 to a network; "
-    "the teacher says so with every 4.",
+    answer="8",
+    because="in 8 by 8 pixels a 1 is a thick upright stroke, and so is much of an 8. No label says that; the teacher "
+    "says it with every 1.",
 )
 
 # %% [markdown]
@@ -162,8 +164,8 @@ student_panel()
 recall(
     "hundred",
     answer="the teacher",
-    because="its probabilities carry what it has learned from all 1,257 images. Its best guess carries hardly more than "
-    "the label, because on these images it nearly always is the label.",
+    because="its probabilities carry what it has learned from all 1,257 images. Its best guess carries no more than "
+    "the label: on these images it is the label.",
 )
 
 # %% [markdown]
@@ -345,8 +347,8 @@ few_labels_panel()
 # ## 5. Cheaper by how much?
 #
 # From now on only the student answers. What does that save? Four things, which are not the same: the number of
-# **weights**, the bytes **on disk**, the **memory** while it answers, and the **time** of an answer, for one image alone
-# (batch 1) or for 64 at once.
+# **weights**, the bytes **on disk**, the **memory** while it answers, and the **time** of an answer, for one image
+# alone (batch 1) or for 64 at once.
 
 # %%
 predict(
