@@ -24,6 +24,7 @@ from course_utils.training import Experiment
 
 REPLAYED = 2000  # stories that replay draws from
 FISHER_ROWS = 200  # stories that the Fisher is measured on
+PLAIN = {"lr": 2e-3, "replay": 0.0, "l2": 0.0, "ewc": 0.0}  # knobs with which nothing holds on to the stories
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 

@@ -38,14 +38,13 @@ def keep_panel(*, title: str) -> TrainingPanel:
     )
 
 
-def frontier_panel(*, title: str) -> Explorer:
+def keepers_panel(*, title: str) -> Explorer:
     """Where stored runs end, new against old: the learning rate alone, replay, L2 to the start, EWC and LoRA."""
     rows = studies.stored("keeping")
-    plain = {"lr": 2e-3, "replay": 0.0, "l2": 0.0, "ewc": 0.0}
     ways = {"learning rate alone": [row for row in rows if all(row[name] == 0 for name in KEEPERS)]}
     for name, control in KEEPERS.items():
-        ways[control.label] = [row for row in rows if row[name] > 0 or plain.items() <= row.items()]
-    ways["LoRA, ranks 1 to 32"] = studies.stored("what_moves", moves="LoRA", lr=1e-2)
+        ways[control.label] = [row for row in rows if row[name] > 0 or keeping.PLAIN.items() <= row.items()]
+    ways["LoRA of rank 1, 4, 16"] = studies.stored("what_moves", moves="LoRA", lr=5e-3)
 
     def draw(*, way):
         chosen = {name: found for name, found in ways.items() if way in ("all", name)}

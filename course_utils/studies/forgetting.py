@@ -11,14 +11,11 @@ from course_utils.studies.study import Row, Study
 
 # --- not forgetting, and between two models (sections 5 and 7) -------------------------------------------------------
 
-PLAIN = {"lr": 2e-3, "replay": 0.0, "l2": 0.0, "ewc": 0.0}
-
-
 def keeping_points() -> Iterator[Row]:
     """Learning to answer over four seeds: lower learning rates, replay, and two strengths of each anchor."""
     changes = [{}, {"replay": 0.05}, {"l2": 0.01}, {"l2": 0.1}, {"ewc": 1.0}, {"ewc": 10.0}, {"lr": 1e-3}, {"lr": 5e-4}]
     for seed, change in itertools.product(range(4), changes):
-        yield PLAIN | change | {"seed": seed}
+        yield keeping.PLAIN | change | {"seed": seed}
 
 
 def keeping_point(*, seed: int, **knobs: float) -> Row:
@@ -28,7 +25,7 @@ def keeping_point(*, seed: int, **knobs: float) -> Row:
     """
     model = training.finish(keeping.keep_recipe(seed=seed, knobs=knobs, measured=False).start(seed)).model
     row = keeping.both(model)
-    if knobs == PLAIN:
+    if knobs == keeping.PLAIN:
         for mixed in keeping.path(model, alphas=(0.25, 0.5, 0.75)):
             row |= {f"{name} at {mixed['alpha']:g}": mixed[name] for name in ("accuracy", "old")}
     return row

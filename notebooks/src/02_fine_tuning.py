@@ -475,8 +475,9 @@ recall(
 )
 
 # %% [markdown]
-# A smaller learning rate is the cheapest remedy: a third of the loss in return for a few points of accuracy. Above
-# ln V, the fine-tuned model is worse on stories than one that has never seen any. It is sure of an answer everywhere.
+# A smaller learning rate is the cheapest remedy: 0.001 forgets less than half of what 0.002 does, for a few points of
+# accuracy. Above ln V, the fine-tuned model is worse on stories than one that has never seen any: it is sure of the
+# wrong words.
 #
 # The last two claims are a **null result**. *LoRA learns less and forgets less*, says a title (Biderman et al. 2024).
 # Here it learns less at rank 1, as they found, and does not forget less: at equal accuracy, moving everything by a
@@ -537,13 +538,13 @@ check("ewc-penalty", ewc_penalty_solution, solution=True)
 
 # %%
 story_gpt, importance = keeping.start_model(), keeping.fisher(torch.device("cpu"))
-begin = dict(story_gpt.named_parameters())
+begin = keeping.start_weights(torch.device("cpu"))
 moved = {name: weight + 0.01 for name, weight in begin.items()}
 claim("the penalty of the solution is that of the package, on the story GPT and its own Fisher",
       math.isclose(ewc_penalty_solution(moved, begin, importance),
                    finetuning.ewc_penalty(story_gpt, importance, moved), rel_tol=1e-4))
-least, most = np.quantile(torch.cat([part.flatten() for part in importance.values()]), [0.1, 0.9])
-claim("the stories need a tenth of the weights over 100 times as much as another tenth", most > 100 * least)
+each = torch.cat([part.flatten() for part in importance.values()]).sort(descending=True).values
+claim("1 % of the weights hold over a third of all importance", each[: len(each) // 100].sum() > each.sum() / 3)
 
 # %% [markdown]
 # ### Each on the frontier
@@ -692,9 +693,12 @@ def along(name, alpha):
 rise = {alpha: along("old", alpha) - before for alpha in (0.5, 1)}
 claim("halfway, under a third of the rise of the old loss is there (4 stored seeds)", max(rise[0.5] / rise[1]) < 1 / 3)
 claim("and over half of the answers (4 stored seeds)", min(along("accuracy", 0.5) / along("accuracy", 1)) > 0.5)
-claim("but training at half the learning rate beats alpha 0.75 on both tasks (4 stored seeds)",
-      holds(along("old", 0.75), kept_at("old", lr=1e-3))
-      and holds(kept_at("accuracy", lr=1e-3), along("accuracy", 0.75)))
+claim("but a quarter of the learning rate forgets the same, within 0.1 nats, and answers over 10 points more (4 stored "
+      "seeds)", abs(np.mean(along("old", 0.5) - kept_at("old", lr=5e-4))) < 0.1
+      and np.mean(kept_at("accuracy", lr=5e-4) - along("accuracy", 0.5)) > 0.1)
+claim("and EWC beats three quarters of the way on both tasks (4 stored seeds)",
+      holds(along("old", 0.75), kept_at("old", ewc=1.0))
+      and holds(kept_at("accuracy", ewc=1.0), along("accuracy", 0.75)))
 
 # %%
 again = keeping.both(tuned)
@@ -710,8 +714,8 @@ recall(
 
 # %% [markdown]
 # Wortsman et al. (2022) walk this line in large models (WiSE-FT), and find places on it that beat both ends on images
-# from outside. Here it is a **catch**: as a way not to forget, the line is beaten by a lower learning rate. It costs no
-# training, though, and can be walked when the run is over.
+# from outside. Here is a **catch**: as a way not to forget, the line is beaten by a lower learning rate, and by EWC. It
+# costs no training, though, and can be walked when the run is over.
 #
 # ### Averaging several runs
 #
