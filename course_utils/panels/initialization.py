@@ -18,6 +18,7 @@ from course_utils.studies import initialization as studies
 OURS = {"digit MLP": MLP([64, 128, 10]), "story GPT": GPTConfig(vocab_size=116)}
 SHAPES = OURS | {name: shape for name, shape in NAMED_MODELS.items()}
 PARTS = ("weights", "gradients", "optimizer", "activations")
+WORKING = "working"  # for the operation at hand
 LARGE_GPU = 80e9  # bytes of a large GPU, for comparison
 UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
 
@@ -43,11 +44,6 @@ class MemoryPanel(Explorer):
         heading, row, glossary, *rest = self.box.children
         everything = [*self.controls.values(), *self.buttons.values()]
         self.box.children = [heading, self.row(everything), self.glossary(everything), *rest]
-        for widget in self.controls.values():
-            widget.observe(self.guard(lambda _: self._forget()), "value")
-
-    def _forget(self) -> None:
-        self._note = ""
 
     def memory(self, model: str, **values) -> TrainingMemory:
         """The count for a model of the list; an MLP has no blocks to recompute."""
@@ -79,12 +75,13 @@ class MemoryPanel(Explorer):
     def _draw(self, *, model, **values):
         need, have = self.memory(model, **values), runtime.memory_available()
         unit = next((unit for unit, size in UNITS.items() if need.total >= size), "kB")
-        parts = [getattr(need, part) / UNITS[unit] for part in PARTS]
-        bars = figures.bars([*PARTS, "together"], [*parts, sum(parts)], title=f"Training {model}",
-                            x_title="what for", y_title=f"memory ({unit})", highlight=[4])  # fmt: skip
+        parts = [getattr(need, part) / UNITS[unit] for part in (*PARTS, WORKING)]
+        bars = figures.bars([*PARTS, WORKING, "together"], [*parts, sum(parts)], title=f"Training {model}",
+                            x_title="what for", y_title=f"memory ({unit})", highlight=[5])  # fmt: skip
         summary = f"{model}: {parameter_count(SHAPES[model]):,} weights. Training holds about "
         summary += f"{runtime.readable_bytes(need.total)}; {runtime.readable_bytes(have)} are free here, so it "
         summary += f"{'fits' if need.total <= have else 'does not fit'}. {self._note}"
+        self._note = ""  # it speaks of these settings only
         return Shown(figures=[bars, self._all(model, have, values)], summary=summary)
 
     def _all(self, model: str, have: int, values: dict) -> dict:

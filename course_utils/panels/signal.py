@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch.nn import functional as F
 
-from course_utils import figures, runtime
+from course_utils import figures, runtime, studies
 from course_utils.initialization import (
     INIT_SCHEMES,
     Predicted,
@@ -18,8 +18,9 @@ from course_utils.initialization import (
 )
 from course_utils.live import Choice, Explorer, Shown, Slider
 from course_utils.models import MLP
-from course_utils.studies.initialization import unit_digits
+from course_utils.studies.initialization import DEPTHS, unit_digits
 
+WIDTHS = (64, 256, 1000)  # of the stored networks
 ROWS = 128  # digits that are sent through
 MOST_WEIGHTS = 4_200_000  # two seconds
 SHAPE = np.linspace(-4, 4, 81)  # of a histogram, in units of the root mean square
@@ -32,7 +33,7 @@ def signal_lab() -> Explorer:
         "scheme": (Choice(label="start", options=tuple(INIT_SCHEMES), help="The scheme for the first weights."), "he"),
         "depth": (Slider(label="hidden layers", low=2, high=60, step=1, whole=True,
                          help="How many layers the signal passes."), 30),
-        "width": (Slider(label="units per layer", low=8, high=256, log=True, whole=True,
+        "width": (Slider(label="units per layer", low=8, high=256, step=8, whole=True,
                          help="How many units each of them has."), 128),
         "activation": (Choice(label="activation", options=("relu", "tanh", "gelu", "linear"),
                               help="What each unit applies to its sum."), "relu"),
@@ -139,3 +140,24 @@ def _summary(seen: Probe, theory: Predicted | None, model: MLP) -> str:
         words += "No gradient comes back. "
     memory = runtime.readable_bytes(training_memory(model, batch=ROWS, optimizer="sgd").total)
     return words + f"Training it with SGD would take {memory}."
+
+
+def spread_panel() -> Explorer:
+    """How far apart networks of one start are, over depth, for three widths (stored runs of ReLU with He)."""
+    rows = {width: studies.stored("moments", activation="relu", width=width) for width in WIDTHS}
+    spread = {width: np.std([np.log(row["moments"]) for row in found], axis=0) for width, found in rows.items()}
+
+    def draw(*, against):
+        series = []
+        for style, width in enumerate(WIDTHS):
+            x = np.array(DEPTHS) / (width if against == "depth / width" else 1)
+            series.append(figures.Series(name=f"width {width}", x=x, y=spread[width], style=style, markers=True))
+            theory = np.sqrt(5 * np.array(DEPTHS) / width)
+            series.append(figures.Series(name=f"√(5 L/n), n = {width}", x=x, y=theory, style=style, faded=True))
+        spec = figures.lines(series, title="Spread between networks at the start", x_title=against, x_log=True,
+                             y_title="std of ln(mean square)", y_log=True)  # fmt: skip
+        deepest = ", ".join(f"{spread[width][-1]:.2f} at width {width}" for width in WIDTHS)
+        return Shown(figures=[spec], summary=f"After {DEPTHS[-1]} layers, the spread is {deepest}.")
+
+    choice = Choice(label="against", options=("depth", "depth / width"), help="What to put on the horizontal axis.")
+    return Explorer(draw, title="Spread between networks", controls={"against": (choice, "depth")})

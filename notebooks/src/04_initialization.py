@@ -27,15 +27,16 @@ import math
 import numpy as np
 import torch
 
-from course_utils import data, initialization, models, pretraining, studies, sweeps, training
+from course_utils import data, initialization, models, pretraining, sweeps, training
 from course_utils.exercises.initialization import check
-from course_utils.lesson import Question, claim, holds, predict, quiz, recall
+from course_utils.lesson import Question, claim, predict, quiz, recall
 from course_utils.panels.board import board_panel, coordinate_checks, coordinate_panel, small_panel, warm_panel
 from course_utils.panels.initialization import MemoryPanel, symmetry_panel
+from course_utils.panels.signal import signal_lab
 from course_utils.panels.starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
 from course_utils.pretraining import starts
 from course_utils.runtime import generator
-from course_utils.studies.initialization import digit_batches, symmetry_recipe, training_class_entropy
+from course_utils.studies.initialization import digit_batches, symmetry_recipe, training_class_entropy, unit_digits
 
 # %% [markdown]
 # ## 1. What fits
@@ -252,6 +253,148 @@ recall(
 # One footnote on *bitwise*. Mathematics says that equal units stay equal for any width. A processor adds numbers in
 # some order, and rounds. With 16 units it treats all alike. With 10 it may add the last ones up in another order, so
 # that they come to differ in the last digit, and you saw what becomes of a small difference.
+
+# %% [markdown]
+# ## 3. A signal through many layers
+#
+# Random numbers, then. How large? Follow the signal into one unit of a layer. It gets n inputs x₁ … xₙ, and adds
+# them up, each times its own weight: z = w₁x₁ + … + wₙxₙ. Let the weights be drawn independently, with mean 0 and
+# variance Var(w). Products of two different terms then average to 0, and what stays is
+#
+# > E z² = n · Var(w) · (the mean square of the inputs).
+#
+# In words: a layer multiplies the mean square of its signal by n times the variance of its weights. **ReLU**, which
+# replaces negative values by 0, takes half of it away, because z is as often negative as positive. So with ReLU the
+# factor is n · Var(w) / 2, and after L layers it is that to the power of L.
+#
+# On the way back the gradient meets the same weights, and its mean square is multiplied by the same factor (with the
+# number of outputs for n, which is the same where all layers are alike).
+#
+# This one formula is behind most rules that have a name:
+
+# %%
+for name, scheme in initialization.INIT_SCHEMES.items():
+    print(f"{name:14} {scheme.formula:62} {scheme.paper}")
+
+# %% [markdown]
+# Here n is the number of inputs of a layer (its *fan-in*), and m that of its outputs (*fan-out*).
+#
+# ### Exercise: the std that keeps a signal alive
+#
+# A **leaky ReLU** passes z where it is positive, and s · z where it is negative. With s = 0 it is ReLU, with s = 1 it
+# does nothing. Which standard deviation of the weights keeps the mean square of the signal as it is, from layer to
+# layer?
+
+# %%
+def he_std(fan_in, slope):
+    """-> the standard deviation of the weights of a layer with `fan_in` inputs"""
+    ...
+
+
+check("he-std", he_std)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def he_std_solution(fan_in, slope):
+    kept = (1 + slope**2) / 2  # half of the mean square, and slope² of the other half
+    return math.sqrt(1 / (fan_in * kept))
+
+
+check("he-std", he_std_solution, solution=True)
+
+# %%
+predict(
+    "vanish",
+    "30 ReLU layers start with N(0, 1/n), without He's factor 2. What is left of the signal's mean square at the end?",
+    options=["about a half", "about a thirtieth", "about a billionth"],
+)
+
+# %% [markdown]
+# The lab sends 128 digits through a network that has not learned anything, and their gradients back. Each digit is
+# scaled to a mean square of 1. Dots are measured in this one network, and the line beside them is theory. The lower
+# pictures are histograms: each row is a layer, bright where many of its values lie.
+
+# %%
+signal_lab()
+
+# %% [markdown]
+# 1. **he**, then **lecun**: both curves, forward and backward. The vertical axis is logarithmic.
+# 2. **lecun** with tanh: it works much better here. Why? (tanh passes small values as they are.)
+# 3. **he** with tanh: what happens to the histograms of the activations?
+# 4. **norm** on: which starts still differ? And **residual** on?
+# 5. **he**, width 8, several seeds. Then width 256.
+# 6. Type 1000000 into the box of the width.
+#
+# ### A flat curve that hides a dead network
+#
+# Look at **lecun** with ReLU once more. The back-propagated gradient falls by nine powers of ten from the last layer to
+# the first. But the gradient *of the weights*, the third curve, is flat. A monitor that shows only weight gradients
+# would see nothing unusual.
+#
+# The gradient of a weight is a product: the signal that comes in, times the gradient that comes back. Early layers have
+# a large signal and a tiny gradient, late layers the other way round, and the product is equally tiny everywhere.
+# So plot both.
+
+# %%
+def at_start(scheme, seed, depth=30, **options):
+    """Statistics of a network with 128 units a layer, before any training."""
+    model = models.MLP([64, *[128] * depth, 10], **options)
+    initialization.initialize_(model, scheme, generator=generator(seed))
+    with initialization.probe(model) as seen:
+        training.default_loss(model, unit_digits(128)).backward()
+    return seen
+
+
+he, lecun = ([at_start(scheme, seed) for seed in range(10)] for scheme in ("he", "lecun"))
+
+# %%
+def size(seen, kind, layer):
+    return getattr(seen, kind)[layer].second_moment
+
+
+lost = [size(a, "activations", "layer 30") / size(b, "activations", "layer 30") for a, b in zip(lecun, he, strict=True)]
+claim("with the same dice, what LeCun leaves after 30 ReLU layers is 2⁻³⁰ of what He leaves, to 0.1 % (10 seeds)",
+      all(abs(ratio * 2**30 - 1) < 1e-3 for ratio in lost))
+back = [size(seen, "gradients", "layer 1") / size(seen, "gradients", "layer 30") for seen in lecun]
+claim("LeCun: the gradient's mean square at layer 1 is under a millionth of that at layer 30 (10 seeds)",
+      max(back) < 1e-6)
+flat = [[size(seen, "weight_gradients", f"layers.{layer}.weight") for layer in range(1, 30)] for seen in lecun]
+claim("but over the 29 hidden weight matrices, gradients differ less than 30-fold in mean square (10 seeds)",
+      max(max(row) / min(row) for row in flat) < 30, largest=max(max(row) / min(row) for row in flat))
+
+# %%
+recall(
+    "vanish",
+    answer="about a billionth",
+    because="each layer halves it, and 2⁻³⁰ is 9.3e-10 (He et al. 2015). A factor of 2 looks like a detail, and it "
+    "decides everything here, because it is taken to the power of the depth.",
+)
+
+# %% [markdown]
+# ### Every direction, and the edge of chaos
+#
+# A mean is not all. An **orthogonal** matrix keeps the length of *every* signal, not only on average: it only turns
+# it. So a deep linear network keeps all directions apart, and learns as fast as a shallow one (Saxe et al. 2013). A
+# ReLU in between spoils that.
+#
+# For tanh there is one σ_w for each σ_b at which gradients neither vanish nor explode, the **edge of chaos**. Below it
+# two different inputs become the same after some layers; above it two nearly equal inputs become unrelated.
+
+# %%
+def stretches(activation):
+    """How much the product of 30 orthogonal layers stretches each direction: its singular values."""
+    model = models.MLP([64] * 31, activation=activation)
+    initialization.initialize_(model, "orthogonal", generator=generator(0))
+    product = torch.autograd.functional.jacobian(model, torch.ones(64))
+    return torch.linalg.svdvals(product)
+
+
+claim("30 orthogonal linear layers: all singular values of the product are 1 to within 0.00001",
+      (stretches("linear") - 1).abs().max() < 1e-5)
+claim("with ReLU in between: the smallest is below 0.001", stretches("relu").min() < 1e-3)
+edges = {variance: initialization.edge_of_chaos(variance**0.5, "tanh") ** 2 for variance in (0.01, 0.05, 0.1)}
+published = {0.01: 1.4242, 0.05: 1.7610, 0.1: 1.9861}
+claim("tanh: the critical σ_w² is 1.4242, 1.7610 and 1.9861 for σ_b² of 0.01, 0.05 and 0.1 (to 0.001)",
+      all(abs(edges[variance] - published[variance]) < 1e-3 for variance in published))
 
 # %% [markdown]
 # ## 5. What the loss at step 0 tells, and what it does not
