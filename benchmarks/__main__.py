@@ -1,6 +1,7 @@
 """Every benchmark, one after the other: `python -m benchmarks`."""
 
-from benchmarks import engine, live
+from benchmarks import engine, live, sweeps
 
 live.main()
 engine.main()
+sweeps.main()
