@@ -86,6 +86,16 @@ def test_the_same_seed_gives_the_same_run_and_meta_needs_no_numbers():
     replace(short(), measures={}).start(0, device="meta").step()
 
 
+def test_letters_are_another_task_with_the_same_old_one():
+    run = replace(questions.task_recipe(task="letters"), steps=2).start(0)
+    told = data.StoryTokenizer().decode(questions.letter_pool(300, 0)[0][0])
+    assert data.grammatical(told, style="letter") and not data.grammatical(told)
+    assert set(run.history.curves) == {"new", "old"}
+    assert run.history["new"].last > run.history["old"].last  # it has never read a letter
+    with pytest.raises(ValueError, match="task 'poems': choose one of questions, letters"):
+        questions.task_recipe(task="poems")
+
+
 # --- measures ---------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +196,24 @@ def test_a_rank_panel_shows_another_matrix_and_another_rank():
         assert panel.session.step_count == 0
         assert count_parameters(panel.model, trainable_only=True) == 2048
         assert np.isfinite(frontier["data"][0]["x"]).all()
+    finally:
+        panel.close()
+
+
+def test_stored_runs_are_points_and_the_words_name_the_least_forgotten():
+    row = {"moves": "everything", "counted": "the answer", "stages": 1, "rank": 4}
+    rows = [row | {"lr": lr, "old": old, "accuracy": accuracy, "seed": seed} for seed in range(2)
+            for lr, old, accuracy in ((1e-3, 1.0 + seed, 0.95), (2e-3, 3.0, 0.99), (2e-4, 0.7, 0.5))]
+    rows += [row | {"moves": "LoRA", "lr": 5e-3, "rank": 1, "old": 2.0, "accuracy": 0.8, "seed": 0}]
+    rows += [rows[0] | {"counted": "every word", "old": 0.1}]
+    panel = panels.frontier_panel(rows, title="frontier, tested")
+    try:
+        (group,) = panel.shown.figures[0]["data"]
+        assert sorted(zip(group["x"], group["y"], group["text"], strict=True)) == [
+            (0.7, 0.5, "0.0002"), (1.5, 0.95, "0.001"), (3.0, 0.99, "0.002")]
+        assert "lowest old loss is 1.50 (0.001)" in panel.shown.summary
+        panel.controls["shown"].value = "learning rate and LoRA"
+        assert [trace["name"] for trace in panel.shown.figures[0]["data"]][1:] == ["LoRA at 0.005, by rank"]
     finally:
         panel.close()
 

@@ -39,7 +39,7 @@ def moves_points() -> Iterator[Row]:
     changes += [{"counted": "every word"}, {"moves": "last layer", "lr": 1e-2}, {"moves": "biases", "lr": 2e-2}]
     changes += [{"moves": "LoRA", "rank": rank, "lr": lr} for lr in (5e-3, 1e-2) for rank in (1, 4, 16)]
     changes += [{"moves": f"{end} stages", "stages": n} for end in ("first", "last") for n in (1, 2, 3)]
-    for seed, change in itertools.product(range(3), changes):
+    for seed, change in itertools.product(range(4), changes):
         yield base | change | {"seed": seed}
 
 
