@@ -1,5 +1,6 @@
 """What is kept and lost: anchors and replay, other worlds, models between models, and starts that harm."""
 
+import copy
 import re
 import time
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from course_utils import checkpoint, data, pretraining, runtime, studies, training
-from course_utils.finetuning import keeping, questions, shift, transfer
+from course_utils.finetuning import fisher_diagonal, freeze_, keeping, questions, shift, transfer
 from course_utils.lesson import holds
 from course_utils.panels import forgetting
 
@@ -82,6 +83,21 @@ def test_the_path_begins_at_the_start_and_ends_at_the_model():
     ends = keeping.path(run.model, alphas=(0.0, 1.0))
     assert ends[0] == {"alpha": 0.0} | keeping.both(keeping.start_model())
     assert ends[1] == {"alpha": 1.0} | keeping.both(run.model)
+
+
+def test_the_full_fisher_is_the_curvature_of_the_divergence_and_its_diagonal_the_packages():
+    images, labels = (part[:12] for part in data.digits_split()[:2])
+    network = copy.deepcopy(transfer.pretrained())
+    freeze_(network, train_last=1)
+    exact = fisher_diagonal(network, [(images, labels)], labels="exact")
+    weight, bias = (exact[f"layers.{len(transfer.SIZES) - 2}.{part}"].double() for part in ("weight", "bias"))
+    full = transfer.head_fisher(network, images)
+    by_package = torch.cat([weight, bias[:, None]], dim=1)
+    torch.testing.assert_close(full.diagonal().view(10, -1), by_package, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(full, full.T)
+    small = 1e-4 * torch.randn(10, 65, generator=runtime.generator(1)).double()
+    found = transfer.judged(small, images)
+    assert found["full"] == pytest.approx(found["true"], rel=0.01)
 
 
 # --- other worlds ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Digits again: where a run starts decides what it gains or loses, and which runs can be averaged.
 
-Networks learn from 800 images, or from something that only looks like them, and are then trained on few others.
+Networks learn from 800 images, or from something that only looks like them, and are then trained on few others. Their
+last layer is small enough for a full Fisher information matrix, which shows what a diagonal leaves out.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from course_utils import data, initialization
-from course_utils.finetuning.methods import average, interpolate
-from course_utils.finetuning.shift import PRETRAINING, plain_examples
+from course_utils.finetuning.methods import average, freeze_, interpolate
+from course_utils.finetuning.shift import PRETRAINING, features, plain_examples
 from course_utils.models import MLP
 from course_utils.training import Experiment, cosine, finish
 
@@ -56,7 +57,7 @@ def _experiment(model: Callable, examples: Examples, *, steps: int, lr: float = 
         model=model,
         batches=data.row_batches(*examples, batch_size=32),
         knobs={"lr": lr},
-        schedule=cosine(steps, warmup=10),
+        schedule=cosine(steps, warmup=min(10, steps - 1)),
         measures={"accuracy": accuracy},
         measure_every=max(1, steps // 15),
         steps=steps,
@@ -107,3 +108,58 @@ def between(a: MLP, b: MLP, points: int = 21) -> tuple[list[float], list[float]]
     """Accuracy along the straight line from one network's weights to another's: alphas from 0 to 1, accuracies."""
     alphas = torch.linspace(0, 1, points).tolist()
     return alphas, [accuracy(interpolate(a, b, alpha)) for alpha in alphas]
+
+
+# --- what the diagonal of the Fisher leaves out -----------------------------------------------------------------------
+
+
+def _head(model: MLP) -> Tensor:
+    """Weights and biases of the last layer as one matrix: (classes, width + 1) float64."""
+    last = model.layers[-1]
+    return torch.cat([last.weight, last.bias[:, None]], dim=1).detach().double()
+
+
+def _head_inputs(model: MLP, images: Tensor) -> Tensor:
+    """What the last layer reads, and a one for the bias: (images, width + 1) float64."""
+    with torch.no_grad():
+        read = features(model, images)
+    return torch.cat([read, torch.ones(len(read), 1)], dim=1).double()
+
+
+def head_fisher(model: MLP, images: Tensor) -> Tensor:
+    """The Fisher information of the last layer, exact and in full: square, one row for each of its numbers.
+
+    For logits W x it is the mean over images of (diag(p) - p pT) times x xT, as a Kronecker product.
+    """
+    x = _head_inputs(model, images)
+    p = (x @ _head(model).T).softmax(1)  # (images, classes)
+    spread = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]  # (images, classes, classes)
+    full = torch.einsum("nab,ni,nj->aibj", spread, x, x) / len(x)
+    return full.reshape(full.shape[0] * full.shape[1], -1)
+
+
+def judged(move: Tensor, images: Tensor) -> dict[str, float]:
+    """What a move of the pretrained network's last layer, (classes, width + 1), changes, and what is expected of it.
+
+    true: the mean KL divergence of its probabilities after the move from those before, in nats.  full, diagonal:
+    1/2 m F m with the Fisher matrix in full, and with its diagonal alone, as EWC has it.
+    """
+    model = pretrained()
+    x, head, fisher = _head_inputs(model, images), _head(model), head_fisher(model, images)
+    before, after = ((x @ weights.T).log_softmax(1) for weights in (head, head + move))
+    flat = move.flatten()
+    return {
+        "true": (before.exp() * (before - after)).sum(1).mean().item(),
+        "full": 0.5 * (flat @ fisher @ flat).item(),
+        "diagonal": 0.5 * (fisher.diagonal() * flat**2).sum().item(),
+    }
+
+
+def trained_move(task: str, steps: int, seed: int = 0) -> Tensor:
+    """How the last layer moves in its first steps on another task: (classes, width + 1). task: of `PRETRAINED`."""
+    split = data.digits_split()
+    examples = PRETRAINED[task](split.train_images[PRETRAINING:], split.train_labels[PRETRAINING:])
+    model = copy.deepcopy(pretrained())
+    freeze_(model, train_last=1)
+    run = _experiment(lambda _: model, examples, steps=steps, lr=1e-3).start(seed, device="cpu")
+    return _head(finish(run).model) - _head(pretrained())
