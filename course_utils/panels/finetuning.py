@@ -145,6 +145,7 @@ def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
         spec = figures.points(x, y, [label for _, label in reached], groups=[name for name, _ in reached],
                               title="New against old, after 300 steps on 300 examples",
                               x_title=FRONTIER.x_title, y_title=FRONTIER.y_title)  # fmt: skip
+        spec["layout"]["xaxis"] |= {"type": "log", "tickvals": [0.5, 1, 2, 4, 8]}  # most of the points lie at the left
         spec["layout"]["height"] = 480
         best = min(((a, label) for (_, label), a, b in zip(reached, x, y, strict=True) if b > 0.9), default=None)
         words = f"{len(reached)} settings, means over seeds."

@@ -444,7 +444,8 @@ panels.question_panel(
 # 4. **New task: letters**, another kind of text in the same words. Does learning it cost as much of the old?
 
 # %% [markdown]
-# And here are the ends of 76 stored runs, as means over seeds.
+# And here are the ends of 76 stored runs, as means over four seeds. Which ways reach beyond the line of the learning
+# rates, and which stay behind it?
 
 # %%
 panels.frontier_panel(studies.stored("what_moves"), title="The frontier, stored runs")
@@ -484,7 +485,8 @@ recall(
 # The last three claims are a **null result**. *LoRA learns less and forgets less*, says a title (Biderman et al. 2024).
 # Here a small rank learns less, as they found, and forgets more: moving a few directions by much costs more of the old
 # than moving everything by a little. Their models are larger, their runs longer, and each way has its best learning
-# rate. It is a reason to draw the frontier for your own task.
+# rate. Frozen stages do little better: most of their points lie behind the learning rates, too. It is a reason to draw
+# the frontier for your own task, and to try the learning rate first.
 
 # %% [markdown]
 # ## 5. Not forgetting
