@@ -1,4 +1,4 @@
-"""Make the checkpoints that the course ships: `python -m tools.make_checkpoints`, about half a minute."""
+"""Make the checkpoints that the course ships: `python -m tools.make_checkpoints`, about two minutes."""
 
 from __future__ import annotations
 
