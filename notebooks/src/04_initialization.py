@@ -27,16 +27,30 @@ import math
 import numpy as np
 import torch
 
-from course_utils import data, initialization, models, pretraining, sweeps, training
+from course_utils import data, initialization, models, pretraining, studies, sweeps, training
 from course_utils.exercises.initialization import check
-from course_utils.lesson import Question, claim, predict, quiz, recall
-from course_utils.panels.board import board_panel, coordinate_checks, coordinate_panel, small_panel, warm_panel
+from course_utils.lesson import Question, claim, holds, predict, quiz, recall
+from course_utils.panels.board import (
+    board_panel,
+    coordinate_checks,
+    coordinate_panel,
+    small_panel,
+    warm_panel,
+    widths_panel,
+)
+from course_utils.panels.depth import map_panel, starts_panel
 from course_utils.panels.initialization import MemoryPanel, symmetry_panel
-from course_utils.panels.signal import signal_lab
+from course_utils.panels.signal import signal_lab, spread_panel
 from course_utils.panels.starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
-from course_utils.pretraining import starts
+from course_utils.pretraining import starts, widths
 from course_utils.runtime import generator
-from course_utils.studies.initialization import digit_batches, symmetry_recipe, training_class_entropy, unit_digits
+from course_utils.studies.initialization import (
+    digit_batches,
+    expected_moments,
+    symmetry_recipe,
+    training_class_entropy,
+    unit_digits,
+)
 
 # %% [markdown]
 # ## 1. What fits
@@ -370,6 +384,55 @@ recall(
 )
 
 # %% [markdown]
+# ### Theory and measurement
+#
+# How good are such formulas? For linear and ReLU networks the mean is **exact** at any width: an average over all
+# networks that the dice could give. For tanh and GELU one follows the variance q of z through the layers, as if z were
+# normally distributed, which is right when layers are wide: q → σ_w² · E f(√q·u)² + σ_b², where u is a standard normal
+# number, σ_w² = n · Var(w), and σ_b² is the variance of the biases (Poole et al. 2016).
+#
+# The claims below use stored networks of 50 layers.
+
+# %%
+def moments(activation, width):
+    """Mean squares by depth of stored networks: (networks, depths)."""
+    return np.array([row["moments"] for row in studies.stored("moments", activation=activation, width=width)])
+
+
+for activation in ("linear", "relu"):
+    found = moments(activation, 256)
+    error = np.abs(found.mean(0) - 1) / (found.std(0, ddof=1) / len(found) ** 0.5)
+    claim(f"{activation}: down to 50 layers the mean over networks is within 3 standard errors of theory "
+          "(200 stored seeds)", error.max() < 3, standard_errors=error.max())
+for activation in ("tanh", "gelu"):
+    measured = moments(activation, 1000).mean(0)
+    error = np.abs(measured / expected_moments(activation) - 1)
+    claim(f"{activation}: at width 1,000 it is within 5 % of theory (20 stored seeds)", error.max() < 0.05,
+          error=error.max())
+
+# %%
+again = studies.run_point("moments", activation="relu", width=256, seed=0)["moments"]
+claim("one of the stored networks, made again now, agrees to 0.1 %",
+      np.allclose(again, moments("relu", 256)[0], rtol=1e-3))
+
+# %% [markdown]
+# The mean over all networks is one thing, a single network another. Each layer adds some luck, and luck multiplies.
+# After L layers of n units, ln(mean square) has spread by about √(5 L/n) with ReLU and He. Plot it against depth, then
+# against depth / width.
+
+# %%
+spread_panel()
+
+# %%
+for width in (256, 1000):
+    spread = np.log(moments("relu", width)[:, -1]).std(ddof=1)
+    expected = math.sqrt(5 * 50 / width)
+    claim(f"after 50 layers of {width} units, the spread is within 30 % of √(5 L/n)",
+          abs(spread / expected - 1) < 0.3, spread=spread, expected=expected)
+narrow, wide = (np.log(moments("relu", width)[:, -1]).std(ddof=1) for width in (64, 1000))
+claim("64 units spread over twice as far as 1,000", narrow > 2 * wide)
+
+# %% [markdown]
 # ### Every direction, and the edge of chaos
 #
 # A mean is not all. An **orthogonal** matrix keeps the length of *every* signal, not only on average: it only turns
@@ -395,6 +458,82 @@ edges = {variance: initialization.edge_of_chaos(variance**0.5, "tanh") ** 2 for 
 published = {0.01: 1.4242, 0.05: 1.7610, 0.1: 1.9861}
 claim("tanh: the critical σ_w² is 1.4242, 1.7610 and 1.9861 for σ_b² of 0.01, 0.05 and 0.1 (to 0.001)",
       all(abs(edges[variance] - published[variance]) < 1e-3 for variance in published))
+
+# %% [markdown]
+# ## 4. Then train them all
+#
+# Statistics at the start are worth looking at if they tell what training will do. So: networks of 30 layers, one from
+# each start, all trained at the same time on the same digits. (Networks of one shape can share every operation, so
+# that nine of them take far less than nine times as long.)
+#
+# The optimizer is plain **SGD**, on purpose. Adam divides each gradient by its own recent size, which makes up for
+# gradients that are too small or too large: it rescues many bad starts, and would hide what they do. Section 10 comes
+# back to that.
+
+# %%
+predict(
+    "train-all",
+    "Which starts train a ReLU network of 30 layers with SGD in 800 steps?",
+    options=["all but zeros and the constant", "those that keep the signal: He, orthogonal x √2, LSUV", "none of them"],
+)
+
+# %%
+starts_panel()
+
+# %% [markdown]
+# 1. Start it, and watch the loss. A flat line at ln 10 = 2.3 is a network that knows nothing.
+# 2. **3 layers**: does the start matter now?
+# 3. **10 layers**, then **50**: who drops out first?
+# 4. **tanh** with 10 layers: the picture changes. Which rule was made for which activation?
+# 5. Three runs: how far do the seeds differ?
+
+# %%
+recall(
+    "train-all",
+    answer="those that keep the signal: He, orthogonal x √2, LSUV",
+    because="a gradient that arrives with a billionth of its size moves nothing in 800 steps. With 3 layers they all "
+    "train: the factor is the same, but its power is small.",
+)
+
+# %% [markdown]
+# He et al. (2015) saw the same on images: with 30 layers Xavier's start stalled, and theirs learned. With 22 layers
+# both learned. (And their 30-layer network ended *worse* than one of 14 layers. A good start makes a deep network
+# trainable, and does not make it good. Residual connections came the same year.)
+#
+# ### A map of depth and scale
+#
+# How deep may a network be, for a given scale of its weights? For tanh, theory has an answer. Over about ξ layers
+# (the *correlation length*) a factor e is lost of what tells two inputs apart, or, beyond the edge of chaos, of what
+# similar inputs have in common. Where nothing of that is left, nothing can be learned, and a network should be
+# trainable down to about 6 ξ layers (Schoenholz et al. 2017). At the edge of chaos, here at σ_w² = 1.76, ξ is infinite.
+
+# %%
+predict(
+    "map",
+    "Which scale σ_w² lets a tanh network of 32 layers learn?",
+    options=["one near 1.76", "any below 1.76", "any above 1.76"],
+)
+
+# %% [markdown]
+# The map trains 36 networks at once, one for each field: blue has learned nothing, yellow nearly all. The dashed line
+# is 6 ξ.
+
+# %%
+map_panel()
+
+# %%
+recall(
+    "map",
+    answer="one near 1.76",
+    because="below, all digits have become the same digit after 32 layers. Above, two pictures of the same digit have "
+    "become as different as any two pictures, and gradients explode.",
+)
+
+# %% [markdown]
+# The line is no wall. Training longer moves the border a little, a learning rate chosen for each network moves it
+# further, and beyond the edge it comes earlier than 6 ξ here: one learning rate must do for all, and where gradients
+# grow from layer to layer it is too high. Theory gives the depth up to a factor of about 2, from two numbers and
+# without a single training step.
 
 # %% [markdown]
 # ## 5. What the loss at step 0 tells, and what it does not
@@ -624,6 +763,48 @@ claim("standard: the change grows with the width to the power of 0.4 or more (an
       min(standard) >= 0.4, lowest=min(standard))
 claim("maximal update: to the power of 0.1 or less (an MLP over 5 seeds, a GPT over 2)",
       max(mup) <= 0.1, highest=max(mup))
+
+# %% [markdown]
+# Does it matter for training? Below are stored runs: an MLP with three hidden layers, three widths, ten learning rates.
+
+# %%
+def width_losses(parametrization, width):
+    """Losses after 40 steps: (learning rates, seeds)"""
+    return np.array(studies.stored("widths", parametrization=parametrization, width=width)[0]["losses"])
+
+
+widths_panel(width_losses)
+
+# %%
+rates = np.array(widths.LRS)
+
+
+def best_rates(parametrization, width):
+    """The learning rate with the lowest loss, for each stored seed."""
+    return rates[width_losses(parametrization, width).argmin(0)]
+
+
+moved = {name: best_rates(name, 512) / best_rates(name, 32) for name in widths.SCHEMES}
+claim("standard: the best learning rate falls by a factor of 4 or more from width 32 to 512 (3 stored seeds)",
+      moved["standard"].max() <= 1 / 4)
+claim("muP: it moves by a factor of 2 at most, one step of the grid (3 stored seeds)",
+      0.5 <= moved["mup"].min() and moved["mup"].max() <= 2)
+lowest = {name: width_losses(name, 512).min(0) for name in widths.SCHEMES}
+claim("a catch: each at its best rate, width 512 ends lower with the standard parametrization (3 stored seeds)",
+      holds(lowest["mup"], lowest["standard"]))
+
+# %% [markdown]
+# So muP keeps its promise, and this is all that it promises: a rate found with a small model fits the large one. (Yang
+# et al. 2022 tuned a GPT-3 of 6.7 billion parameters through a proxy of 40 million, for 7 % of the cost of training
+# it.) That the standard parametrization ends lower here, in 40 steps and with its rate tuned at this very width, does
+# not contradict it. At 6.7 billion parameters nobody could afford that tuning.
+
+# %%
+recall(
+    "width-lr",
+    answer="it gets smaller",
+    because="from width 32 to 512 it falls by a factor of 4 to 16. With muP it stays.",
+)
 
 # %% [markdown]
 # ## 9. The best start is a trained model, mostly
