@@ -30,6 +30,8 @@ import torch
 from course_utils import data, initialization, models, pretraining, studies, sweeps, training
 from course_utils.exercises.initialization import check
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
+
+# %%
 from course_utils.panels.board import (
     board_panel,
     coordinate_checks,
@@ -38,19 +40,13 @@ from course_utils.panels.board import (
     warm_panel,
     widths_panel,
 )
-from course_utils.panels.depth import map_panel, starts_panel
+from course_utils.panels.depth import boundary, map_panel, starts_panel
 from course_utils.panels.initialization import MemoryPanel, symmetry_panel
 from course_utils.panels.signal import signal_lab, spread_panel
 from course_utils.panels.starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
 from course_utils.pretraining import starts, widths
 from course_utils.runtime import generator
-from course_utils.studies.initialization import (
-    digit_batches,
-    expected_moments,
-    symmetry_recipe,
-    training_class_entropy,
-    unit_digits,
-)
+from course_utils.studies import initialization as nets
 
 # %% [markdown]
 # ## 1. What fits
@@ -112,7 +108,7 @@ def peak(model, batches):
     def two_steps():
         run = training.Experiment(model=model, batches=batches).start(0)
         return run.step(), run.step(), run
-    digit_batches(generator(0))  # the images are in memory, whoever trains
+    nets.digit_batches(generator(0))  # the images are in memory, whoever trains
     return initialization.peak_memory(two_steps)
 
 
@@ -121,7 +117,7 @@ gpt = models.GPT(models.GPTConfig(vocab_size=116))
 # %%
 shapes = [(64, 128, 10), (64, *[64] * 30, 10), (64, 1024, 1024, 10)]
 ratios = [initialization.training_memory(models.MLP(sizes), batch=32).total
-          / peak(lambda _, sizes=sizes: models.MLP(sizes), digit_batches) for sizes in shapes]
+          / peak(lambda _, sizes=sizes: models.MLP(sizes), nets.digit_batches) for sizes in shapes]
 ratios.append(initialization.training_memory(gpt, batch=16).total
               / peak(lambda _: models.GPT(gpt.config),
               pretraining.story_recipe(measured=False).batches))
@@ -208,7 +204,7 @@ def after(steps, scheme, optimizer, seed, **options):
     def build(rng):
         return initialization.initialize_(models.MLP([64, 16, 16, 10]), scheme, generator=rng, **options)
     knobs = {"lr": 0.1 if optimizer == "sgd" else 0.01}
-    recipe = training.Experiment(model=build, batches=digit_batches, optimizer=optimizer, steps=steps, knobs=knobs)
+    recipe = training.Experiment(model=build, batches=nets.digit_batches, optimizer=optimizer, steps=steps, knobs=knobs)
     return training.finish(recipe.start(seed)).model
 
 
@@ -242,12 +238,12 @@ claim("from zeros, every gradient is exactly 0, but that of the output's biases"
       silent(start) == names - {"layers.2.bias"})
 last = training.fit(start, whole, steps=300, lr=0.5, optimizer="sgd").loss[-1]
 claim("and the loss stays at the entropy of the classes, ln 10 to within 0.01",
-      abs(last - training_class_entropy()) < 1e-4 and abs(last - math.log(10)) < 0.01, loss=last)
+      abs(last - nets.training_class_entropy()) < 1e-4 and abs(last - math.log(10)) < 0.01, loss=last)
 
 # %%
 def accuracy(noise):
     """The share of test digits guessed right after 400 steps, for 10 seeds trained side by side."""
-    recipe = symmetry_recipe(noise=noise)
+    recipe = nets.symmetry_recipe(noise=noise)
     return sweeps.train_many(recipe.model, recipe.batches, steps=400, lr=0.3, seed=range(10), optimizer="sgd",
                              test=(split.test_images, split.test_labels)).accuracy
 
@@ -354,7 +350,7 @@ def at_start(scheme, seed, depth=30, **options):
     model = models.MLP([64, *[128] * depth, 10], **options)
     initialization.initialize_(model, scheme, generator=generator(seed))
     with initialization.probe(model) as seen:
-        training.default_loss(model, unit_digits(128)).backward()
+        training.default_loss(model, nets.unit_digits(128)).backward()
     return seen
 
 
@@ -406,7 +402,7 @@ for activation in ("linear", "relu"):
           "(200 stored seeds)", error.max() < 3, standard_errors=error.max())
 for activation in ("tanh", "gelu"):
     measured = moments(activation, 1000).mean(0)
-    error = np.abs(measured / expected_moments(activation) - 1)
+    error = np.abs(measured / nets.expected_moments(activation) - 1)
     claim(f"{activation}: at width 1,000 it is within 5 % of theory (20 stored seeds)", error.max() < 0.05,
           error=error.max())
 
@@ -520,6 +516,18 @@ predict(
 
 # %%
 map_panel()
+
+# %%
+fields = np.mean([row["right"] for row in studies.stored("depth_scale")], axis=0)  # (depths, scales)
+allowed = np.array([boundary(scale) for scale in nets.MAP_SCALES])
+share = np.array(nets.MAP_DEPTHS)[:, None] / allowed  # (depths, scales)
+claim("all networks of less than half the depth 6 ξ guess over 50 % of the digits right (5 stored seeds)",
+      fields[share < 0.5].min() > 0.5, lowest=fields[share < 0.5].min())
+claim("all of more than twice that depth guess under 50 % right (5 stored seeds)",
+      fields[share > 2].max() < 0.5, highest=fields[share > 2].max())
+best = nets.MAP_SCALES[fields[-1].argmax()]
+claim("with 32 layers, the best of the nine scales is one of the three around 1.76 (5 stored seeds)",
+      1.5 <= best <= 2.2, best=best)
 
 # %%
 recall(
