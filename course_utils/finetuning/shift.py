@@ -96,7 +96,7 @@ def shift_recipe(
     """
     if method not in METHODS:
         raise ValueError(f"method {method!r}: choose one of {', '.join(METHODS)}")
-    how = {"schedule": cosine(steps, warmup=20), "steps": steps}
+    how = {"schedule": cosine(steps, warmup=min(20, steps - 1)), "steps": steps}
     batches = data.row_batches(*plain_examples(examples, seed), batch_size=32)
 
     def build(generator: torch.Generator) -> MLP:
