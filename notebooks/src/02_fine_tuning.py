@@ -30,15 +30,6 @@ from course_utils.exercises.finetuning import check
 from course_utils.finetuning import keeping, questions, ranks, transfer
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 from course_utils.panels import finetuning as panels
-from course_utils.panels.forgetting import (
-    average_panel,
-    between_panel,
-    keep_panel,
-    keepers_panel,
-    shift_panel,
-    transfer_panel,
-    worlds_panel,
-)
 
 # %% [markdown]
 # ## 1. Re-training is the same loop from another start
@@ -171,7 +162,7 @@ claim("with the loss on the answer only, more questions are answered than with e
 # | what moves | trained weights | also called |
 # |---|---|---|
 # | everything | 119,040 | full fine-tuning |
-# | LoRA of rank 4: a small matrix beside each large one (section 3) | 8,192 | |
+# | LoRA of rank 4: two thin matrices beside each large one (section 3) | 8,192 | |
 # | the last layer, which turns 64 numbers into 116 logits | 7,424 | a linear probe |
 # | the biases, one number for each unit | 1,472 | BitFit (Ben Zaken et al. 2022) |
 #
@@ -501,6 +492,17 @@ recall(
 #   mean square of the gradient of ln p, where p is the probability of a story that the model itself might write. In
 #   words: if a small move of the weight changes the probabilities of stories much, F is large.
 # - **LoRA** might hold back by itself, since its update has few directions. Section 4 found that here it does not.
+
+# %%
+from course_utils.panels.forgetting import (
+    average_panel,
+    between_panel,
+    keep_panel,
+    keepers_panel,
+    shift_panel,
+    transfer_panel,
+    worlds_panel,
+)
 
 # %%
 predict(
