@@ -151,20 +151,22 @@ def copied_recipe(*, copied: str = "1 and 3", targets: str = "probabilities", st
     return _experiment(partial(student, copied=copied), data.row_batches(*true_texts(POOL)), loss, steps)
 
 
-def taught_recipe(*, way: str = "probabilities", stories: int = 300, divergence: str = "forward", steps: int = 400,
-                  seed: int = 0):  # fmt: skip
-    """Train a student of two layers from random weights, on few texts.
+def taught_recipe(*, way: str = "probabilities", stories: int = 300, divergence: str = "forward",
+                  copied: str = "none", steps: int = 400, seed: int = 0):  # fmt: skip
+    """Train a student of two layers on few texts.
 
     way: "labels" (true stories), "text" (stories that the teacher wrote), "probabilities" (the teacher's, at each
     token of these), or "own samples" (the teacher's, on what the student itself writes in each step).
-    divergence: a name in `DIVERGENCES`, for the last two.  seed: which texts.
+    divergence: a name in `DIVERGENCES`, for the last two.  copied: which of the teacher's layers it starts from, a
+    name in `COPIED`.  seed: which texts.
     """
+    build = partial(student, copied=_known("copied", copied, COPIED))
     apart = DIVERGENCES[_known("divergence", divergence, DIVERGENCES)]
     if _known("way", way, WAYS) == "own samples":
-        return _experiment(student, _dice, on_policy_loss(teacher(), _say, divergence=divergence), steps)
+        return _experiment(build, _dice, on_policy_loss(teacher(), _say, divergence=divergence), steps)
     inputs, targets = true_texts(stories, seed + 7) if way == "labels" else written_texts(stories, seed)
     if way != "probabilities":
-        return _experiment(student, data.row_batches(inputs, targets), training.default_loss, steps)
+        return _experiment(build, data.row_batches(inputs, targets), training.default_loss, steps)
     taught = _taught(inputs)
 
     def batches(generator: torch.Generator, *, batch_size: int = 16):
@@ -174,7 +176,7 @@ def taught_recipe(*, way: str = "probabilities", stories: int = 300, divergence:
     def loss(model: GPT, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         return apart(model(batch[0])[0], batch[2], batch[1])
 
-    return _experiment(student, batches, loss, steps)
+    return _experiment(build, batches, loss, steps)
 
 
 def _dice(generator: torch.Generator, *, batch_size: int = 16) -> tuple[int, int]:
@@ -210,7 +212,7 @@ def hint_recipe(*, width: int = 32, hint_after: int = 1, steps: int = 300):
     return _experiment(build, data.row_batches(*true_texts(POOL)), loss, steps)
 
 
-def ability_recipe(*, ability: str = "place", steps: int = 300):
+def ability_recipe(*, ability: str = "place", steps: int = 400):
     """Train a student of two layers on the teacher's probabilities, at those tokens alone that test one ability.
 
     For "syntax", tokens that test another ability, too, are left out.

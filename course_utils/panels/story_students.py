@@ -12,16 +12,18 @@ from course_utils.live import Choice, Explorer, LossView, Shown, Slider, Trainin
 from course_utils.panels.stories import ABILITIES
 
 HELD_OUT = LossView(title="Loss on held-out stories", curves={"held-out": "held-out"}, top=3.0)
-STEPS = Choice(label="steps", options=(100, 200, 400, 800), help="How long it trains: 16 stories a step.")
+STEPS = Choice(label="steps", options=(100, 150, 200, 300, 400, 800), help="How long it trains: 16 stories a step.")
 DIVERGENCE = Choice(label="divergence", options=tuple(DIVERGENCES),
                     help="Forward KL, reverse KL, or a mix of both. For probabilities and own samples.")  # fmt: skip
+
+COPIED = Choice(label="copied layers", options=tuple(s.COPIED),
+                help="Which of the teacher's four layers the student's two start from.")  # fmt: skip
 
 
 def copied_panel() -> TrainingPanel:
     """Section 6: which layers a student starts from, and what it learns from."""
     controls = {
-        "copied": Choice(label="copied layers", options=tuple(s.COPIED),
-                         help="Which of the teacher's four layers the student's two start from."),
+        "copied": COPIED,
         "targets": Choice(label="learns from", options=s.TARGETS,
                           help="The next tokens of true stories, or the teacher's probabilities of them."),
         "steps": STEPS,
@@ -49,6 +51,7 @@ def taught_panel() -> TrainingPanel:
         "way": Choice(label="way to teach", options=s.WAYS, help="What the student gets to see."),
         "stories": Choice(label="texts", options=(50, 300, 1200), help="How many different texts there are."),
         "divergence": DIVERGENCE,
+        "copied": COPIED,
         "steps": STEPS,
     }
     return TrainingPanel(s.taught_recipe, title="Ways to teach a language", settings=list(controls),

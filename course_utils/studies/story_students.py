@@ -54,13 +54,16 @@ def hint_point(*, hint_weight: float, steps: int, seed: int) -> Row:
 
 WAYS = (("labels", 50, "forward"), ("labels", 300, "forward"), ("text", 300, "forward"),
         ("probabilities", 300, "forward"), ("probabilities", 300, "reverse"),
-        ("own samples", 0, "forward"), ("own samples", 0, "reverse"))  # fmt: skip
+        ("own samples", 0, "forward"))  # fmt: skip
+STARTED = (("text", "forward"), ("probabilities", "forward"), ("own samples", "forward"), ("own samples", "reverse"))
 
 
 def ways_points() -> Iterator[Row]:
-    """Each way to teach, from texts of its own for each seed."""
+    """Each way to teach, from texts of its own for each seed; the last with a student of copied layers."""
     for seed, (way, stories, divergence) in itertools.product(range(4), WAYS):
         yield {"way": way, "stories": stories, "divergence": divergence, "steps": 400, "seed": seed}
+    for seed, (way, divergence) in itertools.product(range(4), STARTED):
+        yield {"way": way, "stories": 300, "divergence": divergence, "copied": "1 and 3", "steps": 150, "seed": seed}
 
 
 def ways_point(*, seed: int, **settings) -> Row:
