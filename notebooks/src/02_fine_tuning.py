@@ -827,7 +827,7 @@ claim("a start that knows scrambled pixels harms (8 stored seeds)", holds(named(
 claim("with four times the steps, the harm is under a third of that (8 stored seeds)",
       np.mean(named("random", steps=600)) - np.mean(named("scrambled pixels", steps=600))
       < (np.mean(named("random")) - np.mean(named("scrambled pixels"))) / 3)
-claim("a start that names the next digit harms with 10 examples, and not with 100 and 600 steps (8 stored seeds)",
+claim("one that names the next digit harms with 10 examples, and not with 100 and 600 steps (8 stored seeds)",
       holds(named("random", 10), named("the next digit", 10))
       and not holds(named("random", steps=600), named("the next digit", steps=600)))
 
