@@ -839,9 +839,9 @@ recall(
 )
 
 # %% [markdown]
-# This is **negative transfer**: the start is worse than none. Nothing in the old task's loss warns of it, and time heals
-# it. The network that names the next digit has good features and a head that is sure of the wrong answers. With ten
-# examples it does not get over that. The test is cheap: train from scratch once, and compare.
+# This is **negative transfer**: the start is worse than none. Nothing in the old task's loss warns of it, and time
+# heals it. The network that names the next digit has good features and a head that is sure of the wrong answers. With
+# ten examples it does not get over that. The test is cheap: train from scratch once, and compare.
 #
 # ### Few examples and unlucky seeds
 #
