@@ -232,7 +232,7 @@ def test_the_panel_of_starts_draws_them_all():
 def test_the_map_has_a_field_for_each_network_and_the_boundary_over_it():
     panel = depth.map_panel()
     (spec,) = panel.specs()
-    field, line = spec["data"]
+    field, _, line = spec["data"]
     assert field["z"].shape == (len(studies.MAP_DEPTHS), len(studies.MAP_SCALES))
     assert np.isfinite(field["z"]).all()  # measured once before the first step
     assert line["x"].min() >= 0 and line["x"].max() <= len(studies.MAP_SCALES) - 1

@@ -47,10 +47,11 @@ class MapView:
                                y=[str(depth) for depth in depths], x_title="scale of the weights, σ_w²",
                                y_title="hidden layers", z_range=(0, 1), z_title="right")  # fmt: skip
         scales, depth = _boundary_line()
-        line = {"type": "scatter", "mode": "lines", "line": {"color": "#ffffff", "width": 3, "dash": "dash"},
-                "name": "theory: 6 correlation lengths"}  # fmt: skip
-        rows = np.log2(depths[0] / np.clip(depth, depths[-1] / 2**0.5, depths[0] * 2**0.5))
-        spec["data"].append(line | {"x": np.interp(scales, MAP_SCALES, np.arange(len(MAP_SCALES))), "y": rows})
+        rows = np.log2(depths[0] / np.clip(depth, depths[-1] / 1.37, depths[0] * 1.37))  # within the outer fields
+        place = {"x": np.interp(scales, MAP_SCALES, np.arange(len(MAP_SCALES))), "y": rows}
+        for pen in ({"color": "#000000", "width": 5}, {"color": "#ffffff", "width": 3, "dash": "dash"}):
+            line = {"type": "scatter", "mode": "lines", "line": pen, "showlegend": False, "hoverinfo": "skip"}
+            spec["data"].append(line | place)
         return spec
 
 

@@ -19,6 +19,7 @@ OURS = {"digit MLP": MLP([64, 128, 10]), "story GPT": GPTConfig(vocab_size=116)}
 SHAPES = OURS | {name: shape for name, shape in NAMED_MODELS.items()}
 PARTS = ("weights", "gradients", "optimizer", "activations")
 WORKING = "working"  # for the operation at hand
+NAMED_POINTS = (*OURS, "gpt2", "llama-2-7b", "llama-2-70b")  # the others would stand on one another
 LARGE_GPU = 80e9  # bytes of a large GPU, for comparison
 UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
 
@@ -91,8 +92,15 @@ class MemoryPanel(Explorer):
         line = figures.Series(name="training holds", x=np.array([sizes[name] for name in names]), y=np.array(need),
                               markers=True)  # fmt: skip
         levels = {"free here (GB)": have / 1e9, "one large GPU (GB)": LARGE_GPU / 1e9}
-        return figures.lines([line], title="All models of the list", x_title="weights", y_title="memory (GB)",
-                             x_log=True, y_log=True, levels=levels, marks={sizes[model]: model})  # fmt: skip
+        spec = figures.lines([line], title="All models of the list, rows as long as each one's context",
+                             x_title="weights", y_title="memory (GB)", x_log=True, y_log=True,
+                             levels=levels, marks={sizes[model]: model})  # fmt: skip
+        words = [name if name in NAMED_POINTS else "" for name in names]
+        sides = ["bottom right" if name in OURS else "top left" for name in names]
+        spec["data"][0] |= {"mode": "markers+text", "text": words, "textposition": sides, "showlegend": False}
+        spec["layout"]["xaxis"] |= {"range": [3.3, 11.5]}  # powers of ten; still, whatever is chosen
+        spec["layout"]["yaxis"] |= {"range": [-4.9, 5.3], "exponentformat": "power"}
+        return spec
 
 
 def _our_experiment(model: str, batch: int, optimizer: str) -> training.Experiment:

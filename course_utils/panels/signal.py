@@ -89,8 +89,13 @@ def _activations(seen: Probe, theory: Predicted | None) -> dict:
     series = [_line("measured", [one.second_moment for one in _hidden(seen, seen.activations)], 0, markers=True)]
     if theory:
         series.append(_line("theory", theory.activations, 1))
-    return figures.lines(series, title="Forward: the signal", x_title="layer", y_title="mean square of activations",
-                         y_log=True)  # fmt: skip
+    return _by_layer(series, "Forward: the signal", "mean square of activations")
+
+
+def _by_layer(series: list[figures.Series], title: str, y_title: str) -> dict:
+    spec = figures.lines(series, title=title, x_title="layer", y_title=y_title, y_log=True)
+    spec["layout"]["yaxis"]["exponentformat"] = "power"
+    return spec
 
 
 def _gradients(seen: Probe, theory: Predicted | None) -> dict:
@@ -100,8 +105,7 @@ def _gradients(seen: Probe, theory: Predicted | None) -> dict:
     if theory:
         series.append(_line("theory, from the last layer on", [back[-1] * factor for factor in theory.gradients], 1))
     series.append(_line("of the weights", weights, 2, faded=True))
-    return figures.lines(series, title="Backward: the gradient", x_title="layer", y_title="mean square of gradients",
-                         y_log=True)  # fmt: skip
+    return _by_layer(series, "Backward: the gradient", "mean square of gradients")
 
 
 def _histograms(found: list[Statistics], title: str) -> dict:

@@ -23,6 +23,7 @@
 
 # %%
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ from course_utils.panels.depth import boundary, map_panel, starts_panel
 from course_utils.panels.initialization import MemoryPanel, symmetry_panel
 from course_utils.panels.signal import signal_lab, spread_panel
 from course_utils.panels.starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
-from course_utils.pretraining import starts, widths
+from course_utils.pretraining import deep, starts, widths
 from course_utils.runtime import generator
 from course_utils.studies import initialization as nets
 
@@ -65,7 +66,7 @@ from course_utils.studies import initialization as nets
 # | **activations** | depends on the batch | what each layer gave, because the backward pass needs it |
 #
 # A number takes 4 bytes in float32, so with Adam each weight costs 16 bytes. Activations come on top, and they grow
-# with the batch.
+# with the batch. (The panel also counts a little *working* memory, which one operation needs for a moment.)
 
 # %%
 predict(
@@ -687,6 +688,36 @@ deep_panel()
 # 2. The other three starts with 64 blocks. Pin each.
 # 3. The plain start again, with AdamW: how much does it forgive?
 
+# %%
+def first_size(start, blocks, seed):
+    """Mean square of an untrained network's outputs on digits."""
+    with torch.no_grad():
+        return deep.deep_network(generator(seed), blocks=blocks, start=start)(split.train_images).square().mean().item()
+
+
+def learned(start, lr, optimizer="sgd"):
+    """Accuracy on unseen digits after 100 steps, of 3 seeds with 64 blocks; nan where a network diverged."""
+    recipe = deep.deep_recipe(start=start)
+    return sweeps.train_many(recipe.model, recipe.batches, steps=100, lr=lr, seed=range(3), optimizer=optimizer,
+                             test=(split.test_images, split.test_labels)).accuracy
+
+
+claim("without normalization, a plain stream ends over a million times as large after 64 blocks as after 4 (5 seeds)",
+      all(first_size("plain", 64, seed) > 1e6 * first_size("plain", 4, seed) for seed in range(5)))
+claim("plain: all networks of 64 blocks diverge with SGD, also at a learning rate of 0.00003 (3 seeds)",
+      bool(learned("plain", 3e-2).isnan().all() and learned("plain", 3e-5).isnan().all()))
+claim("AdamW keeps them from diverging, and no more: under 25 % right (3 seeds)",
+      learned("plain", 1e-3, "adamw").max() < 0.25)
+for start, lr in {"1/sqrt(blocks)": 3e-2, "zeroed": 3e-2, "gated": 1e-1}.items():
+    claim(f"{start}: 64 blocks learn, over 60 % right after 100 steps of SGD (3 seeds)", learned(start, lr).min() > 0.6)
+
+# %%
+recall(
+    "no-norm",
+    answer="it grows by more than a million",
+    because="each block adds a share of what it gets, so the shares multiply, as with compound interest.",
+)
+
 # %% [markdown]
 # ## 7. A start from data
 #
@@ -717,6 +748,32 @@ seen, unseen = (np.array([run[part] for run in stds]) for part in (0, 1))  # (ru
 claim("after LSUV every one of 12 layers has variance 1 ± 0.1, with ReLU, tanh, GELU and SiLU (5 seeds)",
       np.abs(seen**2 - 1).max() < 0.1)
 claim("and on 256 other images 1 ± 0.4 (5 seeds)", np.abs(unseen**2 - 1).max() < 0.4)
+
+# %% [markdown]
+# ### Does it train better?
+#
+# Now plain networks: 20 hidden layers, no normalization, no residual, and plain gradient descent.
+
+# %%
+def twenty_layers(activation, scheme):
+    """Accuracy on unseen digits after 200 steps, of 5 seeds."""
+    build = partial(deep.plain_network, scheme=scheme, activation=activation)
+    batches = data.row_batches(split.train_images, split.train_labels, batch_size=64)
+    return sweeps.train_many(build, batches, steps=200, lr=1e-2, seed=range(5), optimizer="sgd",
+                             test=(split.test_images, split.test_labels)).accuracy
+
+
+found = {(activation, scheme): twenty_layers(activation, scheme)
+         for activation in ("relu", "gelu") for scheme in ("he", "lsuv")}
+claim("GELU: with He's start at most 20 % right, about chance (5 seeds)", found["gelu", "he"].max() <= 0.2)
+claim("GELU: with LSUV more (5 seeds)", holds(found["gelu", "lsuv"], found["gelu", "he"]))
+claim("ReLU, for which He's start was made: with LSUV still more (5 seeds)",
+      holds(found["relu", "lsuv"], found["relu", "he"]))
+
+# %% [markdown]
+# GELU lets less through than ReLU, so after He's start the signal fades in 20 layers. ReLU is a surprise, because He's
+# rule keeps the signal's size. But it keeps it wherever it is: the mean square of these images is well below 1, and
+# stays there. LSUV has measured this, too.
 
 # %% [markdown]
 # ### Exercise: LSUV
