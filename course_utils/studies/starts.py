@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from course_utils import data, sweeps, training
-from course_utils.pretraining import board, deep, slicing, starts, warm, widths
+from course_utils.pretraining import board, slicing, starts, warm, widths
 from course_utils.pretraining.stories import held_out_loss
 from course_utils.studies.study import Row, Study
 
@@ -26,8 +26,8 @@ def scales_points() -> Iterator[Row]:
     for seed in range(3):
         for embedding, linear in itertools.product((0.02, 0.1, 1.0), (0.02, 0.125)):
             yield long | {"embedding": embedding, "linear": linear, "seed": seed}
-        for embedding, linear in ((0.02, 0.02), (0.1, 0.125), (1.0, 0.02), (1.0, 0.125)):
-            yield long | {"embedding": embedding, "linear": linear, "lr": 1e-2, "seed": seed}
+    for seed, embedding in itertools.product(range(3), (0.02, 1.0)):
+        yield long | {"embedding": embedding, "linear": 0.02, "lr": 1e-2, "seed": seed}
     for seed in range(3):
         yield base | {"embedding": 1.0, "linear": 0.02, "steps": 2000, "seed": seed}
 
@@ -45,7 +45,7 @@ def scales_point(*, source: str, embedding: float, linear: float, lr: float, ste
     }
 
 
-# --- digits: each start at the best of several learning rates (sections 6, 7 and 10) --------------------------------
+# --- digits: each start at the best of several learning rates (section 10) --------------------------------
 
 SEEDS = tuple(range(5))
 RATES = {"sgd": (1e-2, 3e-2, 1e-1), "adamw": (3e-4, 1e-3, 3e-3)}
@@ -70,33 +70,6 @@ def best_rates(builds: Mapping[str, sweeps.Build], *, optimizer: str, steps: int
     found = done.accuracy.nan_to_num(0.0).view(len(builds), len(rates), len(SEEDS))
     best = [shares[shares.mean(1).argmax()] for shares in found]  # each (seeds,)
     return {name: [round(share, 4) for share in row.tolist()] for name, row in zip(builds, best, strict=True)}
-
-
-def deep_points() -> Iterator[Row]:
-    """Residual networks without normalization: their four starts, two depths and two optimizers."""
-    for optimizer, blocks, start in itertools.product(RATES, (4, 64), deep.STARTS):
-        yield {"optimizer": optimizer, "blocks": blocks, "start": start}
-
-
-def deep_point(*, optimizer: str, blocks: int, start: str, steps: int = 80) -> Row:
-    """Accuracy on unseen digits, by seed."""
-    build = partial(deep.deep_network, blocks=blocks, start=start)
-    return best_rates({"accuracy": build}, optimizer=optimizer, steps=steps)
-
-
-def fitted_points() -> Iterator[Row]:
-    """Plain networks of 20 layers, with two activations."""
-    for activation in ("relu", "gelu"):
-        yield {"activation": activation}
-
-
-def fitted_point(*, activation: str, steps: int = 150) -> Row:
-    """Accuracy on unseen digits with plain gradient descent, by start and seed."""
-    builds = {
-        scheme: partial(deep.plain_network, scheme=scheme, activation=activation)
-        for scheme in ("uniform", "lecun", "he", "orthogonal", "lsuv")
-    }
-    return best_rates(builds, optimizer="sgd", steps=steps)
 
 
 def board_points() -> Iterator[Row]:
@@ -131,7 +104,7 @@ def widths_point(*, parametrization: str, width: int, seeds: int = 3) -> Row:
 
 def sliced_points() -> Iterator[Row]:
     """A small story GPT from random weights and from a slice, trained for a short and a longer time."""
-    for seed, steps, start in itertools.product(range(4), (100, 400), ("random", "sliced")):
+    for steps, seed, start in itertools.product((100, 400), range(4), ("random", "sliced")):
         yield {"start": start, "steps": steps, "seed": seed}
 
 
@@ -158,8 +131,6 @@ def warm_point(*, shape: str, seeds: int = 20) -> Row:
 
 STUDIES = {
     "scales": Study(scales_points, scales_point),
-    "deep": Study(deep_points, deep_point),
-    "fitted": Study(fitted_points, fitted_point),
     "board": Study(board_points, board_point),
     "widths": Study(widths_points, widths_point),
     "sliced": Study(sliced_points, sliced_point),
