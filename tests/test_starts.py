@@ -13,7 +13,7 @@ from course_utils import data, initialization, sweeps, training
 from course_utils.models import GPT, GPTConfig
 from course_utils.panels import board as boards
 from course_utils.panels import starts as panels
-from course_utils.pretraining import board, deep, slicing, starts, widths
+from course_utils.pretraining import board, deep, slicing, starts, warm, widths
 from course_utils.pretraining.markov import CONTEXT, SYMBOLS, markov_source
 from course_utils.runtime import generator
 
@@ -150,6 +150,31 @@ def test_a_width_that_cannot_be_cut_is_refused(width):
         slicing.slice_gpt(big, width)
 
 
+# --- warm starts ----------------------------------------------------------------------------------------------------
+
+
+def test_a_warm_start_is_the_old_network_and_a_shrunk_one_lies_between():
+    old = {name: weight.detach() for name, weight in warm.fresh_network(generator(9), shape="wide").named_parameters()}
+
+    def begun(start):
+        network = warm.continued(generator(0), old=lambda: old, start=start, shape="wide")
+        return dict(network.named_parameters())
+
+    fresh, kept, shrunk = (begun(start) for start in warm.STARTS)
+    for name, weight in warm.fresh_network(generator(0), shape="wide").named_parameters():
+        assert torch.equal(fresh[name], weight)
+        assert torch.equal(kept[name], old[name])
+        assert torch.allclose(shrunk[name], 0.4 * old[name] + 0.4 * weight, atol=1e-6)
+    with pytest.raises(ValueError, match="start 'cold': choose one of fresh, warm, shrunk"):
+        begun("cold")
+
+
+def test_a_live_warm_start_has_learned_the_first_half():
+    network = warm.warm_recipe(start="warm").start(0, device="cpu").model
+    images, labels = warm.noisy_digits()["half"]
+    assert (network(images).argmax(-1) == labels).float().mean() > 0.98
+
+
 # --- width ----------------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +203,8 @@ def test_an_explorer_follows_its_controls(build, moves, summary):
     assert all(np.isfinite(curve["y"]).all() for curve in panel.shown.figures[0]["data"])
 
 
-@pytest.mark.parametrize("build", [panels.scales_panel, panels.deep_panel, boards.board_panel, boards.small_panel])
+@pytest.mark.parametrize("build", [panels.scales_panel, panels.deep_panel, boards.board_panel, boards.small_panel,
+                                   boards.warm_panel])
 def test_a_training_panel_takes_a_step_with_every_choice_of_its_first_setting(build):
     panel = build()
     name, setting = next(iter(panel.settings.items()))

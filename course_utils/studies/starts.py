@@ -45,7 +45,7 @@ def scales_point(*, source: str, embedding: float, linear: float, lr: float, ste
     }
 
 
-# --- digits: each start at the best of several learning rates (section 10) --------------------------------
+# --- the board: each cell at the best of three learning rates (section 10) -------------------------------------------
 
 SEEDS = tuple(range(5))
 RATES = {"sgd": (1e-2, 3e-2, 1e-1), "adamw": (3e-4, 1e-3, 3e-3)}
