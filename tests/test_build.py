@@ -149,3 +149,18 @@ def test_a_failed_build_leaves_the_old_notebook(tmp_path):
     with pytest.raises(builder.BuildError):
         builder.build(source, target)
     assert target.read_text() == "the old one"
+
+
+def test_a_change_of_text_keeps_the_outputs_and_a_change_of_code_is_refused(built, tmp_path):
+    folder, _, notebook = built
+    source, target = tmp_path / "a.py", tmp_path / "a.ipynb"
+    target.write_bytes((folder / "00_sample.ipynb").read_bytes())
+    source.write_text(SOURCE.replace("and a sentence", "and another sentence"))
+    builder.take_over_text(source, target)
+    after = nbformat.read(target, as_version=4)
+    assert after.cells[0].source == "# A title\nand another sentence."
+    assert after.cells[1:] == notebook.cells[1:]
+    source.write_text(SOURCE.replace("42", "43"))
+    with pytest.raises(builder.BuildError, match="its code has changed"):
+        builder.take_over_text(source, target)
+    assert nbformat.read(target, as_version=4) == after

@@ -2,6 +2,7 @@
 
     python -m tools.build_notebooks                  all of them
     python -m tools.build_notebooks 01_pretraining   one of them
+    python -m tools.build_notebooks --text           run nothing, take over text; code must be as it was built
     python -m tools.build_notebooks --check          run nothing, say whether sources and notebooks agree
 
 A source is a Python file in jupytext's percent format. A notebook is written once all its cells have run.
@@ -126,6 +127,20 @@ def build(source: Path, target: Path) -> Cost:
     return cost
 
 
+def take_over_text(source: Path, target: Path) -> None:
+    """Write a notebook again whose text has changed and whose code has not: nothing runs, outputs stay.
+
+    Raises BuildError where a code cell was changed, added or removed.
+    """
+    notebook, built = read_source(source), nbformat.read(target, as_version=4)
+    wanted, stored = ([cell for cell in one.cells if cell.cell_type == "code"] for one in (notebook, built))
+    if [cell.source for cell in wanted] != [cell.source for cell in stored]:
+        raise BuildError("its code has changed: build it without --text")
+    for cell, ran in zip(wanted, stored, strict=True):
+        cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+    nbformat.write(notebook, target)
+
+
 def check(folder: Path) -> list[str]:
     """How a folder's notebooks differ from their sources in its src/; an empty list when they agree."""
     sources = {path.stem: path for path in (folder / "src").glob("*.py")}
@@ -142,6 +157,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the course's notebooks from notebooks/src.")
     parser.add_argument("names", nargs="*", help="such as 01_pretraining; all of them when left out")
     parser.add_argument("--check", action="store_true", help="run nothing, only compare the cells")
+    parser.add_argument("--text", action="store_true", help="run nothing, take over text cells, keep outputs")
     options = parser.parse_args()
     if options.check:
         found = check(NOTEBOOKS)
@@ -153,14 +169,15 @@ def main() -> int:
     if unknown:
         parser.error(f"no source for {', '.join(unknown)}: choose from {', '.join(known)}")
     for name in options.names or known:
-        print(f"{name}: running ...", flush=True)
+        source, target = NOTEBOOKS / "src" / f"{name}.py", NOTEBOOKS / f"{name}.ipynb"
+        print(f"{name}: {'taking over its text' if options.text else 'running'} ...", flush=True)
         try:
-            cost = build(NOTEBOOKS / "src" / f"{name}.py", NOTEBOOKS / f"{name}.ipynb")
+            cost = take_over_text(source, target) if options.text else build(source, target)
         except BuildError as error:
             print(f"{name} was not built: {error}", file=sys.stderr)
             return 1
-        print(f"{name}: written, {cost}", flush=True)
-        for line in over_budget(cost):
+        print(f"{name}: written{f', {cost}' if cost else ''}", flush=True)
+        for line in over_budget(cost) if cost else ():
             print(f"{name}: over budget: {line}")
     return 0
 

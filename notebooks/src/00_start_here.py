@@ -21,13 +21,13 @@
 #
 # | stage | what happens | notebook |
 # |---|---|---|
-# | **initialize** | every weight gets a first random value | 04 Initialization |
+# | **initialize** | every weight gets a first random value | [04 Initialization](04_initialization.ipynb) |
 # | **pretrain** | the model learns a whole language from plain text | [01 Pretraining](01_pretraining.ipynb) |
-# | **fine-tune** | the trained model learns one task | 02 Fine-tuning |
-# | **distil** | a small model learns from the large one | 03 Distillation |
+# | **fine-tune** | the trained model learns one task | [02 Fine-tuning](02_fine_tuning.ipynb) |
+# | **distil** | a small model learns from the large one | [03 Distillation](03_distillation.ipynb) |
 # | **use** | only the small model answers | the end of each notebook |
 #
-# Notebooks without a link are being written. Each starts from a checkpoint, so any of them can be opened first.
+# Each notebook starts from a checkpoint, so any of them can be opened first. The usual order is 01, 02, 03, 04.
 #
 # - **Pretraining** is no special algorithm. The word only says that the model has been trained already when you get
 #   it. It is the P in GPT (generative pretrained transformer). People use such models through a commercial API, such

@@ -735,4 +735,4 @@ quiz("pretraining", [
 # models that write fluently if the language is narrow). Shannon 1951, *Prediction and Entropy of Printed
 # English* (people play the part of the model).
 #
-# **Next:** the course map in [00 Start here](00_start_here.ipynb) shows what there is.
+# **Next:** [02 Fine-tuning](02_fine_tuning.ipynb), where this model learns to answer questions.
