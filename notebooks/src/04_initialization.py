@@ -632,12 +632,44 @@ check("initial-loss", loss_at_step_0_solution, solution=True)
 # %%
 predict(
     "first-matters",
-    "Embeddings of 1 start ten times above ln V. Where do they end, compared with GPT-2's 0.02 for everything?",
+    "Embeddings of 1 and linear layers of 0.125 start far above ln V. Where do they end, compared with GPT-2's 0.02 for "
+    "both?",
     options=["worse on both sources", "worse on one, better on the other", "no worse: a few steps repair it"],
 )
 
 # %%
 scales_panel()
+
+# %% [markdown]
+# 1. Markov, embeddings of 0.1, linear layers of 0.02, 0.125 and 0.5: pin each. Which one never leaves the bigram level?
+# 2. Markov, embeddings of 1, linear layers of 0.02, and then 0.125.
+# 3. Stories: embeddings of 1 with linear layers of 0.125, and then 0.02 for both. Look at both ends of the curves.
+
+# %%
+def ended(source, embedding, linear, lr=5e-3, steps=400):
+    """The unseen losses at the end, of the stored seeds."""
+    chosen = {"source": source, "embedding": embedding, "linear": linear, "lr": lr, "steps": steps}
+    return studies.column("scales", "loss", **chosen)
+
+
+rungs = starts.levels("markov")
+
+
+def way(*scales):
+    """How far the loss has come from the bigram level (0) to the floor (1), for each stored seed."""
+    return (rungs["bigram"] - np.array(ended("markov", *scales))) / (rungs["bigram"] - rungs["floor"])
+
+# %%
+claim("Markov, embeddings of 1, linear layers of 0.02: less than a quarter of the way from the bigram level to the "
+      "floor (400 steps, 5 stored seeds)", way(1.0, 0.02).max() < 0.25)
+claim("embeddings of 0.02, linear layers of 0.5: no farther, although the first loss is ln V (5 stored seeds)",
+      way(0.02, 0.5).max() < 0.25)
+loud = studies.column("scales", "first", source="markov", embedding=1.0, linear=0.125)
+claim("embeddings of 1, linear layers of 0.125: a first loss above 15, and over three quarters (5 stored seeds)",
+      min(loud) > 15 and way(1.0, 0.125).min() > 0.75)
+claim("at every embedding scale, 0.125 = 1/sqrt(width) ends lower than 0.02 and than 0.5 (5 stored seeds)",
+      all(holds(ended("markov", scale, other), ended("markov", scale, 0.125))
+          for scale in (0.02, 0.1, 1.0) for other in (0.02, 0.5)))
 
 # %% [markdown]
 # ## 6. Residual streams
