@@ -19,7 +19,6 @@
 # - recognize a fine-tuning that has failed, or was not worth it.
 
 # %%
-import copy
 import math
 
 import numpy as np
@@ -461,6 +460,14 @@ claim("at one learning rate, rank 1 forgets more than rank 16 (4 stored seeds)",
       holds(*(ended("old", "LoRA", rank=rank, lr=5e-3) for rank in (1, 16))))
 
 # %%
+told = [questions.task_recipe(task="letters").start(seed) for seed in range(3)]
+for run in told:
+    while run.step_count < 75:
+        run.step()
+claim("75 steps on letters: they are under 0.8 nats, and the stories, 0.49 before, are over 1.2 (3 seeds)",
+      max(run.history["new"].last for run in told) < 0.8 and min(run.history["old"].last for run in told) > 1.2)
+
+# %%
 recall(
     "forgets",
     answer="above the bigram level",
@@ -469,6 +476,9 @@ recall(
 )
 
 # %% [markdown]
+# So it does not take another kind of task to forget. Letters are written in the same words, with every word counted, and
+# the stories go all the same: the model learns that a text begins with *Dear*.
+#
 # A smaller learning rate is the cheapest remedy: 0.001 forgets less than half of what 0.002 does, for a few points of
 # accuracy. Above ln V, the fine-tuned model is worse on stories than one that has never seen any: it is sure of the
 # wrong words.
@@ -546,9 +556,9 @@ check("ewc-penalty", ewc_penalty_solution, solution=True)
 story_gpt, importance = keeping.start_model(), keeping.fisher(torch.device("cpu"))
 begin = keeping.start_weights(torch.device("cpu"))
 moved = {name: weight + 0.01 for name, weight in begin.items()}
+penalties = ewc_penalty_solution(moved, begin, importance), finetuning.ewc_penalty(story_gpt, importance, moved)
 claim("the penalty of the solution is that of the package, on the story GPT and its own Fisher",
-      math.isclose(ewc_penalty_solution(moved, begin, importance),
-                   finetuning.ewc_penalty(story_gpt, importance, moved), rel_tol=1e-4))
+      math.isclose(*(penalty.item() for penalty in penalties), rel_tol=1e-4))
 each = torch.cat([part.flatten() for part in importance.values()]).sort(descending=True).values
 claim("1 % of the weights hold over a third of all importance", each[: len(each) // 100].sum() > each.sum() / 3)
 
