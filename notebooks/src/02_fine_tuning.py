@@ -24,7 +24,7 @@ import math
 import numpy as np
 import torch
 
-from course_utils import checkpoint, data, finetuning, models, pretraining, runtime, studies, training
+from course_utils import data, finetuning, models, pretraining, runtime, studies, training
 from course_utils.exercises.finetuning import check
 from course_utils.finetuning import keeping, questions, ranks, transfer
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
@@ -476,8 +476,8 @@ recall(
 )
 
 # %% [markdown]
-# So it does not take another kind of task to forget. Letters are written in the same words, with every word counted, and
-# the stories go all the same: the model learns that a text begins with *Dear*.
+# So it does not take another kind of task to forget. Letters use the same words, and every word counts, and yet the
+# loss on stories more than doubles.
 #
 # A smaller learning rate is the cheapest remedy: 0.001 forgets less than half of what 0.002 does, for a few points of
 # accuracy. Above ln V, the fine-tuned model is worse on stories than one that has never seen any: it is sure of the
