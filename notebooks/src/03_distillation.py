@@ -26,7 +26,7 @@
 import numpy as np
 import torch
 
-from course_utils import runtime, studies, training
+from course_utils import data, runtime, studies, training
 from course_utils.distillation import answer_time, bumps, digits, distillation_loss, soft_targets, stories
 from course_utils.exercises.distillation import check
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall, within_noise
@@ -162,6 +162,28 @@ student_panel()
 # another start of the student.
 
 # %%
+few = {"images": 100, "width": 32, "steps": 600}
+
+
+def taught(**settings):
+    """Accuracies of the stored seeds."""
+    return studies.column("digit_sources", "accuracy", **{"source": "teacher", "temperature": 4.0, **settings})
+
+
+labels, teacher = taught(source="labels", **few), taught(**few)
+claim("100 images: the teacher's probabilities beat the labels (10 stored seeds)", holds(teacher, labels))
+claim("they beat label smoothing, and the teacher's best guess (10 stored seeds)",
+      holds(teacher, taught(source="smoothed labels", **few))
+      and holds(teacher, taught(source="teacher's best guess", **few)))
+claim("and labels with 43 times the steps (5 stored seeds)",
+      holds(teacher[:5], taught(source="labels, equal compute", **few)))
+claim("at temperature 4 they help more than at 1 (10 stored seeds)", holds(teacher, taught(temperature=1.0, **few)))
+
+# %%
+again = studies.run_point("digit_sources", source="teacher", temperature=4.0, seed=0, **few)["accuracy"]
+claim("one of the stored runs, run now, ends within 3 points of what is stored", abs(again - teacher[0]) < 0.03)
+
+# %%
 recall(
     "hundred",
     answer="the teacher",
@@ -173,6 +195,15 @@ recall(
 # ### A catch: with all the labels, smoothing is as good
 #
 # Now the student gets all 1,257 images, 64 hidden units and more steps.
+
+# %%
+full = {"images": 1257, "width": 64, "steps": 1500}
+labels, smoothed, teacher = (taught(source=source, **full) for source in ("labels", "smoothed labels", "teacher"))
+claim("1,257 images: the teacher still beats the labels (10 stored seeds)", holds(teacher, labels))
+claim("but label smoothing, which needs no teacher, beats the teacher (10 stored seeds)", holds(smoothed, teacher))
+narrow = {"images": 1257, "width": 8, "steps": 600}
+claim("a student of 8 units does better at temperature 1 than at 10 (10 stored seeds)",
+      holds(taught(temperature=1.0, **narrow), taught(temperature=10.0, **narrow)))
 
 # %% [markdown]
 # The first is what papers with small data should make you doubt: where a student has seen everything that the teacher
@@ -289,8 +320,8 @@ recall(
 # %% [markdown]
 # ## 3. Never saw a 3
 #
-# Take every 3 out of the student's images. It learns from 1,100 images of nine digits, and nobody tells it that there
-# is a tenth. Then show it threes.
+# Take every 3 out of the student's images. It learns from about 1,130 images of nine digits, and nobody tells it that
+# there is a tenth. Then show it threes.
 
 # %%
 predict(
@@ -311,9 +342,28 @@ left_out_panel()
 # for 3 was trained on every image, with a target that was small and not the same for all. From that the student has
 # learned what makes an image more like a 3.
 #
-# What it cannot learn from this is *how many* threes there are. The targets for 3 were always small, so its logit for
+# What it cannot learn this way is *how many* threes there are. The targets for 3 were always small, so its logit for
 # 3 is too low. One number repairs that. Hinton et al. (2015) found the same with a student that never saw a 3: 877 of
 # 1,010 threes right, and 996 after raising the bias by 3.5.
+
+# %%
+columns = [studies.column("left_out", "found", source="teacher", left_out=digit) for digit in range(10)]
+found = np.array(columns)  # (digits, seeds, biases 0 to 8)
+plain, raised = np.median(found[:, :, 0], 1), np.median(found[:, :, 4], 1)  # each (digits,)
+claim("without a bias, the median over digits and seeds is over 60 % (5 stored seeds)", np.median(found[:, :, 0]) > 0.6)
+claim("the 1 is found least, and of the ones less than 70 % (5 stored seeds)", plain.argmin() == 1 and plain[1] < 0.7)
+claim("with one bias of 4 for all ten digits it is over 90 %, and over 80 % for each of the ten (5 stored seeds)",
+      np.median(found[:, :, 4]) > 0.9 and raised.min() > 0.8, worst=raised.min())
+none = [row["found"][0] for row in studies.stored("left_out", source="labels")]
+claim("a student of labels finds none, of any digit (2 stored seeds)", max(none) == 0)
+
+# %%
+recall(
+    "never-saw",
+    answer="more than half",
+    because="the teacher's soft labels for other digits say how much like a 3 each one is. Of some digits it finds "
+    "fewer, until the bias is raised.",
+)
 
 # %% [markdown]
 # ## 4. Few labels, many unlabelled
@@ -339,10 +389,43 @@ few_labels_panel()
 # 3. *teacher's best guess* with 1,257 images: the teacher's class alone, without probabilities. And *own guess*: a
 #    student of the 50 labels names the images, and a new student learns from that.
 
+# %%
+def reached(source, transfer=1257, measured="accuracy"):
+    return studies.column("few_labels", measured, source=source, transfer=transfer)
+
+
+alone, best, taught_all = reached("labels"), reached("teacher", measured="teacher"), reached("teacher")
+gaps = [(now - low) / (high - low) for now, low, high in zip(taught_all, alone, best, strict=True)]
+claim("the teacher's probabilities for all images recover more than half of the gap to the teacher (10 stored seeds)",
+      holds(gaps, [0.5] * 10), mean=sum(gaps) / 10)
+claim("labels with 43 times the steps do not recover a tenth of it (3 stored seeds)",
+      holds([low + 0.1 * (high - low) for low, high in zip(alone[:3], best[:3], strict=True)],
+            reached("labels, equal compute")))
+claim("a larger transfer set, a better student: 50, 200 and 1,257 images (10 stored seeds)",
+      holds(reached("teacher", 200), reached("teacher", 50)) and holds(taught_all, reached("teacher", 200)))
+
 # %% [markdown]
 # ### Was it the soft labels, or the images?
 #
 # The control is the teacher's best guess: the same images, the same teacher, and no dark knowledge.
+
+# %%
+guesses = {size: reached("teacher's best guess", size) for size in (50, 1257)}
+claim("with the 50 images, probabilities beat the best guess (10 stored seeds)",
+      holds(reached("teacher", 50), guesses[50]))
+share = [(hard - low) / (soft - low) for hard, low, soft in zip(guesses[1257], alone, taught_all, strict=True)]
+claim("with all images, the best guess alone brings more than 80 % of the gain (10 stored seeds)",
+      holds(share, [0.8] * 10), mean=sum(share) / 10)
+own = reached("own guess")
+claim("the student's own guess brings less than a third of the teacher's gain (10 stored seeds)",
+      holds([low + (soft - low) / 3 for low, soft in zip(alone, taught_all, strict=True)], own))
+
+# %%
+recall(
+    "few",
+    answer="about 96 %",
+    because="the teacher names 1,257 images, and it names nearly all of them rightly.",
+)
 
 # %% [markdown]
 # ## 5. Cheaper by how much?
@@ -504,11 +587,38 @@ check("copy-layers", copy_layers_solution, solution=True)
 predict(
     "hints",
     "A student of two layers, 32 wide, learns from probabilities. What does a hint do after 100 and 300 steps?",
-    options=["it helps early and late", "it helps early, and no more later", "nothing that can be told from noise"],
+    options=["it helps early and late", "it helps early, and later it does not matter", "it hurts"],
 )
 
 # %%
 story_students.hint_panel()
+
+# %% [markdown]
+# 1. Hint weights 0 and 0.1: pin the first.
+# 2. Start with 0.2, and set it to 0 after 100 steps: a first stage with a hint, as FitNets had it, and then without.
+# 3. Give the hint to the student's last layer.
+
+# %%
+def hinted(weight, measured):
+    """Held-out losses of the stored students: "early", after 100 steps, and "loss", after 300."""
+    return studies.column("hints", measured, hint_weight=weight)
+
+
+claim("with a hint of weight 0.1, the loss after 100 steps is higher than without (4 stored seeds)",
+      holds(hinted(0.1, "early"), hinted(0.0, "early")))
+claim("and so it is after 300 steps (4 stored seeds)", holds(hinted(0.1, "loss"), hinted(0.0, "loss")))
+
+# %%
+recall(
+    "hints",
+    answer="it hurts",
+    because="the teacher's middle holds 64 numbers for two more layers to work with. A likely reason: a student that "
+    "tries to hold all of them in 32 has less room for what its own next layer needs.",
+)
+
+# %% [markdown]
+# This is a result against the literature, and it shows how far to trust a finding. FitNets were deep, thin networks
+# for images that hardly trained without hints; the student here is shallow, and trains well without any.
 
 # %% [markdown]
 # ## 7. Teach a language
@@ -528,11 +638,51 @@ story_students.hint_panel()
 predict(
     "text-only",
     "The teacher has written 300 stories. How does a student of this text compare with one of 300 true stories?",
-    options=["it is clearly worse: the teacher makes mistakes", "they do not differ", "it is clearly better"],
+    options=["far worse: over twice the loss", "it is a little worse", "it is clearly better"],
 )
 
 # %%
 story_students.taught_panel()
+
+# %% [markdown]
+# 1. Text, then probabilities: pin the first. They read the same stories.
+# 2. Labels with 50 texts. Watch the two losses part. More steps make it worse.
+# 3. Own samples. What does the student learn first, and why is it slow?
+# 4. Start from layers 1 and 3, and teach in any way.
+
+# %%
+def by(way, stories=300, divergence="forward", measured="loss"):
+    """What three stored students show after 400 steps from random weights."""
+    return studies.column("ways_to_teach", measured, way=way, stories=stories, divergence=divergence, steps=400)[:3]
+
+
+claim("from the same 300 stories, text alone ends over 0.2 nats above probabilities (3 stored seeds)",
+      min(np.subtract(by("text"), by("probabilities"))) > 0.2)
+claim("300 stories by the teacher beat 50 true ones: better than nothing (3 stored seeds)",
+      holds(by("labels", 50), by("text")))
+claim("300 true stories beat them a little, by less than 0.15 nats (3 stored seeds)",
+      holds(by("text"), by("labels")) and np.mean(by("text")) - np.mean(by("labels")) < 0.15)
+claim("own samples end above probabilities on the teacher's stories (3 stored seeds)",
+      holds(by("own samples", 0), by("probabilities")))
+
+# %%
+flawless, different = (by("labels", 50, measured=name) for name in ("flawless", "different"))
+claim("of 200 stories by the student of 50, over 90 % are flawless, and fewer than 55 differ (3 stored seeds)",
+      min(flawless) > 0.9 and max(different) * 200 < 55)
+
+# %%
+recall(
+    "text-only",
+    answer="it is a little worse",
+    because="some of the teacher's stories have mistakes. What text lacks is not truth: with the probabilities, the "
+    "same stories, mistakes and all, teach far more. One story shows one next token; the probabilities show them all.",
+)
+
+# %% [markdown]
+# Two catches. The student of 50 true stories writes hardly anything wrong, because it knows those 50 by heart; its loss
+# on new ones is above 3 nats. Judge a writer by stories that it has not seen. And own samples, which are praised for
+# language models, are slow here: a student that knows nothing writes noise, and the teacher's opinion on noise is worth
+# little. On-policy distillation is meant for students that can already write, as at the end of this section.
 
 # %% [markdown]
 # ### Forward and reverse: what each KL ignores
@@ -588,6 +738,35 @@ predict(
 
 # %%
 story_students.ability_panel()
+
+# %%
+def taught(ability, measured):
+    """The share guessed right by two stored students that were taught this ability alone."""
+    return studies.column("one_ability", measured, ability=ability)
+
+
+guessing = {"pronoun": 1 / 2, "feeling": 1 / 6, "thing": 1 / 8, "place": 1 / 16}  # among as many words
+claim("taught alone, he or she, feeling, thing and place are each right in over 90 % (2 stored seeds)",
+      min(min(taught(ability, ability)) for ability in guessing) > 0.9)
+others = [max(taught(ability, other)) - chance for ability in stories.ABILITIES for other, chance in guessing.items()
+          if other != ability]
+claim("all that was not taught is at most 10 points above guessing (5 abilities, 2 stored seeds each)",
+      max(others) < 0.1, most=max(others))
+claim("the loss over whole stories is above ln V, that of no knowledge at all (2 stored seeds each)",
+      min(min(taught(ability, "loss")) for ability in stories.ABILITIES) > np.log(len(data.STORY_VOCAB)))
+
+# %%
+recall(
+    "one-ability",
+    answer="no better than guessing",
+    because="to find a place, it learned to look for places. Nothing in its loss asked for colours. At tokens that "
+    "were never taught it says anything, with great confidence.",
+)
+
+# %% [markdown]
+# Two lessons. A small student can be a specialist: it spends all it has on what you need. And what the loss does not
+# ask for is not carried over, however well the teacher does it. Before you ship a student, test it on everything that
+# it must still do, and not only on what it was taught.
 
 # %% [markdown]
 # ## 9. Bigger teacher, better student?
