@@ -504,17 +504,6 @@ recall(
 # - **LoRA** might hold back by itself, since its update has few directions. Section 4 found that here it does not.
 
 # %%
-from course_utils.panels.forgetting import (
-    average_panel,
-    between_panel,
-    keep_panel,
-    keepers_panel,
-    shift_panel,
-    transfer_panel,
-    worlds_panel,
-)
-
-# %%
 predict(
     "replay",
     "One row in twenty is an old story, the others are questions. How much of the rise of the old loss is gone?",
@@ -556,9 +545,9 @@ check("ewc-penalty", ewc_penalty_solution, solution=True)
 story_gpt, importance = keeping.start_model(), keeping.fisher(torch.device("cpu"))
 begin = keeping.start_weights(torch.device("cpu"))
 moved = {name: weight + 0.01 for name, weight in begin.items()}
-penalties = ewc_penalty_solution(moved, begin, importance), finetuning.ewc_penalty(story_gpt, importance, moved)
 claim("the penalty of the solution is that of the package, on the story GPT and its own Fisher",
-      math.isclose(*(penalty.item() for penalty in penalties), rel_tol=1e-4))
+      math.isclose(ewc_penalty_solution(moved, begin, importance).item(),
+                   finetuning.ewc_penalty(story_gpt, importance, moved).item(), rel_tol=1e-4))
 each = torch.cat([part.flatten() for part in importance.values()]).sort(descending=True).values
 claim("1 % of the weights hold over a third of all importance", each[: len(each) // 100].sum() > each.sum() / 3)
 
