@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from course_utils import training
-from course_utils.finetuning import keeping, questions, shift, transfer
+from course_utils.finetuning import keeping, shift, transfer
 from course_utils.studies.study import Row, Study
 
 # --- not forgetting, and between two models (sections 5 and 7) -------------------------------------------------------
@@ -29,19 +29,6 @@ def keeping_point(*, seed: int, **knobs: float) -> Row:
         for mixed in keeping.path(model, alphas=(0.25, 0.5, 0.75)):
             row |= {f"{name} at {mixed['alpha']:g}": mixed[name] for name in ("accuracy", "old")}
     return row
-
-
-def second_style_points() -> Iterator[Row]:
-    """Learning to write letters over four seeds, with replay and without."""
-    for seed, replay in itertools.product(range(4), (0.0, 0.05)):
-        yield {"replay": replay, "seed": seed}
-
-
-def second_style_point(*, replay: float, seed: int) -> Row:
-    """The loss on held-out letters, and on stories, at the end."""
-    recipe = keeping.keep_recipe(task="letters", seed=seed, knobs=keeping.PLAIN | {"replay": replay}, measured=False)
-    model = training.finish(recipe.start(seed)).model
-    return {"new": questions.letters(model), "old": keeping.both(model)["old"]}
 
 
 # --- a random head distorts good features (section 6) ---------------------------------------------------------------
@@ -93,7 +80,6 @@ def negative_point(*, start: str, examples: int, steps: int, seed: int) -> Row:
 
 STUDIES = {
     "keeping": Study(keeping_points, keeping_point),
-    "second_style": Study(second_style_points, second_style_point),
     "averages": Study(averages_points, averages_point),
     "negative": Study(negative_points, negative_point),
     "distortion": Study(distortion_points, distortion_point),

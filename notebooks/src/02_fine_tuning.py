@@ -866,12 +866,12 @@ claim("over 8 draws of ten examples, the luckiest names over 15 points more than
 claim("they spread over twice as far as 8 orders of the same ten", np.std(draws) > 2 * np.std(orders))
 
 # %%
-def answered(examples):
+def asked(examples):
     return studies.column("question_start", "accuracy", start="pretrained", examples=examples)
 
 
 claim("so do questions: with 100 the luckiest of 8 stored seeds is over 10 points ahead, with 300 under 3",
-      np.ptp(answered(100)) > 0.1 and np.ptp(answered(300)) < 0.03)
+      np.ptp(asked(100)) > 0.1 and np.ptp(asked(300)) < 0.03)
 
 # %%
 recall(
