@@ -346,6 +346,28 @@ def test_a_panel_reads_the_same_in_every_session(panel):
     )
 
 
+def test_a_knob_that_nobody_has_turned_follows_the_recipe():
+    def two_ways(*, way="slow"):
+        lr = {"slow": 0.003, "fast": 0.1}[way]
+        return Experiment(model=lambda g: MLP([4, 8, 3]), batches=batches, knobs={"lr": lr})
+
+    ways = {"way": Choice(label="way", options=("slow", "fast"), help="How.")}
+    panel = TrainingPanel(two_ways, title="Ways", settings=["way"], controls=ways)
+    panel.settings["way"].value = "fast"
+    assert panel.knobs["lr"].value == 0.1 and "lr begins at 0.1" in sent(panel)["status"]
+    panel.step()
+    panel.pause()
+    assert panel.session.runs[0].knobs["lr"] == 0.1 and panel.session.runs[0].history.events == []
+    panel.settings["way"].value = "slow"
+    assert panel.knobs["lr"].value == 0.003
+    panel.knobs["lr"].value = 0.5
+    panel.settings["way"].value = "fast"
+    assert panel.knobs["lr"].value == 0.5, "a knob that was turned stays"
+    panel.defaults()
+    assert (panel.settings["way"].value, panel.knobs["lr"].value) == ("slow", 0.003)
+    panel.close()
+
+
 def test_a_dial_is_a_slider_and_a_number_box(panel):
     dial = panel.knobs["lr"]
     dial.slider.value = 0.0501187  # where the browser's grid has 10 ** -1.3

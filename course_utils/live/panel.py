@@ -54,6 +54,7 @@ class TrainingPanel(Card):
         self.seeds = self._dial("seeds", 1) if seeds else None
         self.session = Session(self._draw_live, self.show_error)
         self.knobs: dict[str, w.Widget] = {}
+        self._recommended: dict[str, float] = {}  # where the recipe has the knobs
         self._load()
         self.knobs = {name: self._knob(name) for name in knobs}
         self._first = {widget: widget.value for widget in self._controls()}
@@ -216,9 +217,16 @@ class TrainingPanel(Card):
         count = self.seeds.value if self.seeds else 1
         experiment = self.recipe(**self._settings())
         self.session.load(experiment, [self.seed.value + i for i in range(count)])
-        self.experiment = experiment
+        self.experiment, earlier = experiment, self._recommended
+        self._recommended = dict(self.session.runs[0].knobs)
+        quiet, self._quiet = self._quiet, True  # one new picture at the end, not one for each knob
         for name, widget in self.knobs.items():
+            wanted = self._recommended.get(name, widget.value)
+            if widget.value == earlier[name] != wanted:  # nobody has turned it: it follows the recipe
+                widget.value = wanted
+                self._note = f"With these settings, {name} begins at {wanted:.3g}."
             self.session.set(name, widget.value)
+        self._quiet = quiet
         self.clear_error()
 
     def _turn(self, name: str) -> None:
