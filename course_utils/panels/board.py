@@ -142,3 +142,21 @@ def board_panel() -> TrainingPanel:
                        y_title="share", y_range=(0, 1.02))  # fmt: skip
     return TrainingPanel(board.board_recipe, title="The board", settings=["optimizer"], views=[BoardView(), means],
                          controls={"optimizer": OPTIMIZER, "lr": LR}, seeds=True)  # fmt: skip
+
+
+def stored_board_panel(shares: Callable[[str], np.ndarray]) -> Explorer:
+    """Stored runs: the board with each start at its own best learning rate. shares(optimizer): (schemes, networks)."""
+
+    def draw(*, optimizer):
+        found, names = shares(optimizer), tuple(board.NETWORKS)
+        figure = board_figure(found, title="Unseen digits right, each at its best learning rate")
+        lost = [f"{scheme} in {network}" for row, scheme in zip(found, board.SCHEMES, strict=True)
+                for share, network in zip(row, names, strict=True) if share < 0.2]  # fmt: skip
+        text = "\n".join(
+            f"{scheme:11}" + ", ".join(f"{network} {share:.0%}" for share, network in zip(row, names, strict=True))
+            for row, scheme in zip(found, board.SCHEMES, strict=True)
+        )
+        summary = f"Under 20 %: {', '.join(lost)}." if lost else "None is under 20 %."
+        return Shown(figures=[figure], texts=[("The same in numbers", text)], summary=summary)
+
+    return Explorer(draw, title="The board, tuned", controls={"optimizer": (OPTIMIZER, "sgd")})

@@ -123,7 +123,7 @@ def warm_points() -> Iterator[Row]:
         yield {"shape": shape}
 
 
-def warm_point(*, shape: str, seeds: int = 20) -> Row:
+def warm_point(*, shape: str, seeds: int = 10) -> Row:
     """For each start, the shares of images that it gets right: of those that it learned from, and of unseen ones."""
     found = warm.compare_starts(shape, range(100, 100 + seeds))
     return {f"{start}, {name}": shares for start, parts in found.items() for name, shares in parts.items()}
