@@ -238,3 +238,12 @@ def test_the_map_has_a_field_for_each_network_and_the_boundary_over_it():
     assert line["x"].min() >= 0 and line["x"].max() <= len(studies.MAP_SCALES) - 1
     assert depth.boundary(1.76) > 1000 > depth.boundary(0.4) > 3
     panel.close()
+
+
+def test_the_spread_is_drawn_against_depth_and_against_depth_over_width():
+    panel = signal.spread_panel()
+    by_depth = [line["x"][-1] for line in panel.shown.figures[0]["data"]]
+    choose(panel, against="depth / width")
+    by_ratio = [line["x"][-1] for line in panel.shown.figures[0]["data"]]
+    assert set(by_depth) == {50}
+    assert by_ratio == pytest.approx([50 / width for width in signal.WIDTHS for _ in range(2)])
