@@ -29,6 +29,15 @@ from course_utils.exercises.finetuning import check
 from course_utils.finetuning import keeping, questions, ranks, transfer
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 from course_utils.panels import finetuning as panels
+from course_utils.panels.forgetting import (
+    average_panel,
+    between_panel,
+    keep_panel,
+    keepers_panel,
+    shift_panel,
+    transfer_panel,
+    worlds_panel,
+)
 
 # %% [markdown]
 # ## 1. Re-training is the same loop from another start
