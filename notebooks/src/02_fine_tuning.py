@@ -29,15 +29,6 @@ from course_utils.exercises.finetuning import check
 from course_utils.finetuning import keeping, questions, ranks, transfer
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 from course_utils.panels import finetuning as panels
-from course_utils.panels.forgetting import (
-    average_panel,
-    between_panel,
-    keep_panel,
-    keepers_panel,
-    shift_panel,
-    transfer_panel,
-    worlds_panel,
-)
 
 # %% [markdown]
 # ## 1. Re-training is the same loop from another start
@@ -511,6 +502,17 @@ recall(
 #   mean square of the gradient of ln p, where p is the probability of a story that the model itself might write. In
 #   words: if a small move of the weight changes the probabilities of stories much, F is large.
 # - **LoRA** might hold back by itself, since its update has few directions. Section 4 found that here it does not.
+
+# %%
+from course_utils.panels.forgetting import (
+    average_panel,
+    between_panel,
+    keep_panel,
+    keepers_panel,
+    shift_panel,
+    transfer_panel,
+    worlds_panel,
+)
 
 # %%
 predict(
