@@ -351,7 +351,8 @@ columns = [studies.column("left_out", "found", source="teacher", left_out=digit)
 found = np.array(columns)  # (digits, seeds, biases 0 to 8)
 plain, raised = np.median(found[:, :, 0], 1), np.median(found[:, :, 4], 1)  # each (digits,)
 claim("without a bias, the median over digits and seeds is over 60 % (5 stored seeds)", np.median(found[:, :, 0]) > 0.6)
-claim("the 1 is found least, and of the ones less than 70 % (5 stored seeds)", plain.argmin() == 1 and plain[1] < 0.7)
+claim("and for each digit between 40 % and 97 %; fewest of the ones and twos, under 70 % (5 stored seeds)",
+      plain.min() > 0.4 and plain.max() < 0.97 and max(plain[1], plain[2]) < 0.7)
 claim("with one bias of 4 for all ten digits it is over 90 %, and over 80 % for each of the ten (5 stored seeds)",
       np.median(found[:, :, 4]) > 0.9 and raised.min() > 0.8, worst=raised.min())
 none = [row["found"][0] for row in studies.stored("left_out", source="labels")]
@@ -721,6 +722,38 @@ recall(
     because="leaving a bump out would cost the forward KL dearly, and filling the gap costs it little. The reverse KL "
     "is the other way round. Move the bumps together: below some distance, both choose the same.",
 )
+
+# %% [markdown]
+# ### Own samples, for a student that can write
+#
+# Back to the stories, with students that start from layers 1 and 3 and train for 150 steps. They can write from early
+# on, and the question is what they write: of 200 stories at temperature 1, how many are flawless?
+
+# %%
+def started(way, divergence="forward", measured="flawless"):
+    """What three stored students with copied layers show after 150 steps."""
+    return studies.column("ways_to_teach", measured, way=way, divergence=divergence, copied="1 and 3")
+
+
+three = (("probabilities", "forward"), ("own samples", "forward"), ("own samples", "reverse"))
+claim("students of text alone write fewer flawless stories than all three others (3 stored seeds)",
+      all(holds(started(*way), started("text")) for way in three))
+claim("on own samples, the reverse KL gives more flawless stories than the forward one (3 stored seeds)",
+      holds(started("own samples", "reverse"), started("own samples")))
+losses = [np.mean(started(*way, measured="loss")) for way in three]
+claim("and yet the losses of these three lie within 0.01 nats: the loss does not tell (3 stored seeds)",
+      max(losses) - min(losses) < 0.01)
+
+# %%
+again = studies.run_point("ways_to_teach", way="text", stories=300, divergence="forward", copied="1 and 3", steps=150,
+                          seed=0)
+claim("one of the stored students of text, trained now, ends within 0.05 nats of what is stored",
+      abs(again["loss"] - started("text", measured="loss")[0]) < 0.05)
+
+# %% [markdown]
+# The reverse KL asks for what the bumps showed: say nothing that the teacher would not. Where writing counts, that is
+# worth more than the last hundredth of a nat. It needs the teacher in every step, on new text each time, and so costs
+# the most of all ways. A larger share is not all either: measure, too, whether the stories still differ.
 
 # %% [markdown]
 # ## 8. Only part of it
