@@ -76,8 +76,9 @@ def teacher(split: int = 0) -> MLP:
 @cache
 def answers(split: int = 0) -> Tensor:
     """The teacher's logits for the images to learn from: (1257, 10)."""
+    model = teacher(split)  # may train now, and needs gradients for it
     with torch.no_grad():
-        return teacher(split)(digits(split).train_images)
+        return model(digits(split).train_images)
 
 
 @torch.no_grad()

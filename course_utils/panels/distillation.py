@@ -27,7 +27,8 @@ def soft_label_panel() -> Explorer:
         picture = figures.heatmap(images[image].view(SIDE, SIDE).numpy(), title=f"Image {image}: its label is {label}",
                                   x_title="pixel", y_title="pixel", z_range=(0, 1))  # fmt: skip
         picture["data"][0] |= {"colorscale": "Greys", "showscale": False}
-        picture["layout"]["yaxis"] |= {"scaleanchor": "x"}
+        picture["layout"]["yaxis"] |= {"scaleanchor": "x", "visible": False}
+        picture["layout"]["xaxis"] |= {"visible": False}
         bars = figures.bars(NAMES, chances.numpy(), title=f"What the teacher says at temperature {temperature:g}",
                             x_title="digit", y_title="probability", y_range=(0, 1), highlight=[label])  # fmt: skip
         first, second = chances.topk(2).indices.tolist()
@@ -40,7 +41,7 @@ def soft_label_panel() -> Explorer:
         "image": (Slider(label="image", low=0, high=len(images) - 1, step=1, whole=True,
                          help="Which of the 540 test images. The teacher has not trained on them."), 3),
         "temperature": (Slider(label="temperature", low=0.5, high=20, log=True,
-                               help="Divides the logits before the softmax."), 1.0),
+                               help="Divides the logits before the softmax."), 4.0),
     })  # fmt: skip
 
 
@@ -156,13 +157,12 @@ def _costs_shown(found, costs, taught) -> Shown:
               for style, (name, part) in enumerate(times)]  # fmt: skip
     time = figures.lines(series, title="Time to answer (the last point is the teacher)", x_title="weights",
                          y_title="microseconds", x_log=True, y_log=True)  # fmt: skip
-    rows = [f"{'':>11}{'weights':>10}{'accuracy':>10}{'on disk':>10}{'memory':>10}{'1 image':>10}{'64 images':>11}"]
+    rows = [f"{'':>11}{'weights':>9}{'right':>7}{'disk':>9}{'memory':>9}{'1 image':>8}{'64':>9}"]
     names, right = [*(f"{width} units" for width in found), "the teacher"], [*seen.mean(1), taught]
     for name, share, cost in zip(names, right, costs, strict=True):
-        sizes = f"{readable_bytes(cost.disk):>10}{readable_bytes(cost.memory):>10}"
-        spent = f"{cost.one * 1e3:>7.3f} ms{cost.batch * 1e3:>8.3f} ms"
-        rows.append(f"{name:>11}{cost.weights:>10,}{share:>10.1%}{sizes}{spent}")
+        sizes = f"{readable_bytes(cost.disk):>9}{readable_bytes(cost.memory):>9}"
+        rows.append(f"{name:>11}{cost.weights:>9,}{share:>7.1%}{sizes}{cost.one * 1e3:>8.3f}{cost.batch * 1e3:>9.3f}")
     small = next((width for width, row in zip(found, seen.mean(1), strict=True) if row > taught - 0.02), None)
     summary = f"The smallest within 2 points of the teacher: {small} hidden units." if small else "None is near."
-    table = ("What each costs on this machine", "\n".join(rows))
+    table = ("What each costs on this machine (times in milliseconds)", "\n".join(rows))
     return Shown(figures=[accuracy, time], texts=[table], summary=summary)
