@@ -70,7 +70,7 @@ def plain_network(generator: torch.Generator, *, scheme: str, activation: str, l
     return initialization.initialize_(mlp, scheme, generator=generator, **fitted)
 
 
-def deep_recipe(*, blocks: int = 64, start: str = "plain", optimizer: str = "sgd", steps: int = 200) -> Experiment:
+def deep_recipe(*, blocks: int = 4, start: str = "plain", optimizer: str = "sgd", steps: int = 200) -> Experiment:
     """Train a residual network on digits, 64 a step, with plain gradient descent ("sgd") or "adamw"."""
     split = data.digits_split()
     return Experiment(

@@ -773,11 +773,11 @@ def first_size(start, blocks, seed):
 
 def learned(start, lr, optimizer="sgd"):
     """Accuracy on unseen digits after 100 steps, of 3 seeds with 64 blocks; nan where a network diverged."""
-    recipe = deep.deep_recipe(start=start)
+    recipe = deep.deep_recipe(blocks=64, start=start)
     return sweeps.train_many(recipe.model, recipe.batches, steps=100, lr=lr, seed=range(3), optimizer=optimizer,
                              test=(split.test_images, split.test_labels)).accuracy
 
-
+# %%
 claim("without normalization, a plain stream ends over a million times as large after 64 blocks as after 4 (5 seeds)",
       all(first_size("plain", 64, seed) > 1e6 * first_size("plain", 4, seed) for seed in range(5)))
 claim("plain: all networks of 64 blocks diverge with SGD, also at a learning rate of 0.00003 (3 seeds)",
@@ -931,6 +931,8 @@ claim("standard: the best learning rate falls by a factor of 4 or more from widt
       moved["standard"].max() <= 1 / 4)
 claim("muP: it moves by a factor of 2 at most, one step of the grid (3 stored seeds)",
       0.5 <= moved["mup"].min() and moved["mup"].max() <= 2)
+
+# %%
 lowest = {name: width_losses(name, 512).min(0) for name in widths.SCHEMES}
 claim("a catch: each at its best rate, width 512 ends lower with the standard parametrization (3 stored seeds)",
       holds(lowest["mup"], lowest["standard"]))
