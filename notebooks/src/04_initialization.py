@@ -566,7 +566,7 @@ recall(
 #
 # $$L \approx \ln V + \frac{s}{2} - \frac{e^s - 1}{2V}$$
 #
-# In words: random confidence costs half its variance, and a small correction because the right token takes part in it.
+# In words: random confidence costs half its variance, less a small correction that fades as V grows.
 #
 # How large is s? The last normalization of our GPT hands on vectors with a mean square of 1, in 64 dimensions. The
 # output matrix is the embedding itself (the two are **tied**), with standard deviation e. So s = 64 e².
@@ -602,11 +602,11 @@ def first(source, **scales):
 
 for source in starts.SOURCES:
     ln_v = starts.levels(source)["ln V"]
-    claim(f"{source}: with embeddings of 0.02 the first loss is within 3 % of ln V (10 seeds)",
-          all(abs(one.loss / ln_v - 1) < 0.03 for one in first(source, embedding=0.02, linear=0.02)))
+    claim(f"{source}: with embeddings of 0.02 the first loss is within 5 % of ln V (10 seeds)",
+          all(abs(one.loss / ln_v - 1) < 0.05 for one in first(source, embedding=0.02, linear=0.02)))
 expected = initialization.initial_loss(116, 64 * 0.1**2)
-claim("stories: at 0.1, with linear layers of 0.125, it is within 3 % of the formula (10 seeds)",
-      all(abs(one.loss / expected - 1) < 0.03 for one in first("stories", embedding=0.1, linear=0.125)))
+claim("stories: at 0.1, with linear layers of 0.125, it is within 5 % of the formula (10 seeds)",
+      all(abs(one.loss / expected - 1) < 0.05 for one in first("stories", embedding=0.1, linear=0.125)))
 loud = first("stories", embedding=1.0, linear=0.02)
 claim("stories: at 1 it is above 30 nats, and the token just read is to blame: its logit is above 30 (10 seeds)",
       min(one.loss for one in loud) > 30 and min(one.own for one in loud) > 30)
