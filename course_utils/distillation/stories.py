@@ -199,7 +199,7 @@ def hint_recipe(*, width: int = 32, hint_after: int = 1, steps: int = 300):
         regressor = nn.Linear(width, teacher().config.width)
         return nn.ModuleDict({"student": student(generator, width=width), "regressor": regressor})
 
-    def loss(model: nn.ModuleDict, batch: tuple[Tensor, Tensor], *, hint_weight: float = 0.1) -> Tensor:
+    def loss(model: nn.ModuleDict, batch: tuple[Tensor, Tensor], *, hint_weight: float = 0.001) -> Tensor:
         taught = _live_teacher(model["student"], batch)
         if hint_weight == 0:
             return taught

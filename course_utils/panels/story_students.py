@@ -35,8 +35,8 @@ def copied_panel() -> TrainingPanel:
 def hint_panel() -> TrainingPanel:
     """Section 6: a hint from the teacher's middle, as a knob."""
     controls = {
-        "hint_weight": Slider(label="hint weight", low=0.0, high=0.2, step=0.005,
-                              help="What the hint counts beside the teacher's probabilities."),
+        "hint_weight": Slider(label="hint weight", low=1e-4, high=1.0, log=True,
+                              help="What the hint counts beside the teacher's probabilities. Type 0 for none."),
         "hint_after": Choice(label="hint for layer", options=(1, 2), help="Which of the student's layers gets it."),
         "steps": STEPS,
     }  # fmt: skip
