@@ -19,7 +19,7 @@ SCALES = {
     "linear": Choice(label="linear scale", options=(0.02, 0.125, 0.5),
                      help="Standard deviation of the weights of every linear layer. 0.125 is 1/sqrt(width)."),
 }  # fmt: skip
-LOSS = LossView(title="Loss on the training batch and on unseen rows", log_loss=True, log_steps=True,
+LOSS = LossView(title="Loss on the training batch and on unseen rows", log_loss=True,
                 curves={"loss": "training", "held-out": "unseen rows"})  # fmt: skip
 
 
