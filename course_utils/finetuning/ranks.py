@@ -15,7 +15,7 @@ from course_utils.finetuning.methods import LoRALinear, effective_rank, merge_lo
 from course_utils.models import GPT
 from course_utils.training import Experiment
 
-MATRICES = {"attention.qkv": "queries, keys, values", "attention.out": "attention out",
+MATRICES = {"attention.qkv": "attention in", "attention.out": "attention out",
             "up": "up", "down": "down"}  # fmt: skip
 
 

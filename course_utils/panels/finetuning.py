@@ -197,7 +197,7 @@ class _Spectrum:
             series.append(
                 figures.Series(name=trace.name, x=places, y=now, style=trace.style, faded=trace.faded, markers=True)
             )
-        return figures.lines(series, title=f"{self.title} of {name}", x_title="singular value, largest first",
+        return figures.lines(series, title=f"{self.title} in block {name}", x_title="singular value, largest first",
                              y_title="size")  # fmt: skip
 
 
