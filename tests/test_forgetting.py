@@ -199,10 +199,10 @@ def test_a_training_panel_trains(make):
 def test_the_worlds_are_shown():
     panel = forgetting.worlds_panel(title="Worlds test")
     plain = panel.shown.figures[0]["data"][0]["z"]
-    assert plain.shape == (24, 64)
+    assert plain.shape == (30, 80)
     panel.controls["world"].value = "noisy"
     z = panel.shown.figures[0]["data"][0]["z"]
-    assert (z[:8] == plain[:8]).all() and (z[8:] != plain[8:]).any()
+    assert (z[:10] == plain[:10]).all() and (z[10:] != plain[10:]).any()
     assert "noisy" in panel.shown.summary
 
 

@@ -89,6 +89,7 @@ METHOD = Choice(
     help="Train the new head alone, everything from a random head, or everything from a head that a probe trained.",
 )  # fmt: skip
 SHOWN = 8  # images in a row
+TILE = data.images.SIDE + 2  # an image with its margin
 
 
 def shift_panel(*, title: str) -> TrainingPanel:
@@ -113,14 +114,17 @@ def worlds_panel(*, title: str) -> Explorer:
         network = shift.pretrained_digits()  # trains at the first call, so not under no_grad
         with torch.no_grad():
             painted = network(moved).clamp(0, 1)
-        rows = torch.cat([_side_by_side(images) for images in (plain, moved, painted)])  # (3 * 8, images * 8)
+        rows = torch.cat([_side_by_side(images) for images in (plain, moved, painted)])
         spec = figures.heatmap(rows.numpy(), title="The same digits three times", x_title="digit", y_title="",
                                z_title="ink", z_range=(0, 1))  # fmt: skip
-        middles = [data.images.SIDE * (i + 0.5) - 0.5 for i in range(SHOWN)]
+        middles = [TILE * (i + 0.5) - 0.5 for i in range(SHOWN)]
         names = [str(label) for label in data.digits_split().test_labels[chosen].tolist()]
-        spec["layout"]["xaxis"] |= {"tickmode": "array", "tickvals": middles, "ticktext": names, "showgrid": False}
+        spec["layout"]["xaxis"] |= {"tickmode": "array", "tickvals": middles, "ticktext": names, "showgrid": False,
+                                    "constrain": "domain"}
         spec["layout"]["yaxis"] |= {"tickmode": "array", "tickvals": middles[:3], "showgrid": False,
-                                    "ticktext": ["as it is", world, "painted"], "scaleanchor": "x"}  # fmt: skip
+                                    "ticktext": ["as it is", world, "painted"], "scaleanchor": "x",
+                                    "constrain": "domain"}  # fmt: skip
+        spec["layout"]["height"] = 320
         left, undone = ((images - plain).square().mean().item() for images in (moved, painted))
         text = f"Mean squared distance to the digit as it is: {left:.3f} {world}, {undone:.3f} painted."
         return Shown(figures=[spec], summary=text)
@@ -133,8 +137,9 @@ def worlds_panel(*, title: str) -> Explorer:
 
 
 def _side_by_side(images: torch.Tensor) -> torch.Tensor:
-    """(images, 64) -> (8, images * 8)"""
-    return torch.cat(images.view(len(images), data.images.SIDE, -1).unbind(0), dim=1)
+    """(images, 64) -> (TILE, images * TILE), with a margin of one pixel around each."""
+    tiles = torch.nn.functional.pad(images.view(len(images), data.images.SIDE, -1), (1, 1, 1, 1))
+    return torch.cat(tiles.unbind(0), dim=1)
 
 
 # --- section 7: between two models ----------------------------------------------------------------------------------
