@@ -188,7 +188,7 @@ def _say(model: GPT, batch: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return own_texts(model, batch[0], runtime.generator(batch[1]))
 
 
-def hint_recipe(*, width: int = 32, hint_after: int = 1, steps: int = 300):
+def hint_recipe(*, width: int = 32, hint_after: int = 1, steps: int = 150):
     """Train a narrow student of two layers on the teacher's probabilities, with a hint from inside the teacher.
 
     hint_after: the student's layer that the teacher's middle, after its second layer, is a hint for.
@@ -212,7 +212,7 @@ def hint_recipe(*, width: int = 32, hint_after: int = 1, steps: int = 300):
     return _experiment(build, data.row_batches(*true_texts(POOL)), loss, steps)
 
 
-def ability_recipe(*, ability: str = "place", steps: int = 400):
+def ability_recipe(*, ability: str = "place", steps: int = 300):
     """Train a student of two layers on the teacher's probabilities, at those tokens alone that test one ability.
 
     For "syntax", tokens that test another ability, too, are left out.
