@@ -212,7 +212,7 @@ def hint_recipe(*, width: int = 32, hint_after: int = 1, steps: int = 150):
     return _experiment(build, data.row_batches(*true_texts(POOL)), loss, steps)
 
 
-def ability_recipe(*, ability: str = "place", steps: int = 300):
+def ability_recipe(*, ability: str = "place", steps: int = 150):
     """Train a student of two layers on the teacher's probabilities, at those tokens alone that test one ability.
 
     For "syntax", tokens that test another ability, too, are left out.
