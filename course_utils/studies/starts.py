@@ -26,6 +26,8 @@ def scales_points() -> Iterator[Row]:
     for seed, embedding, linear in itertools.product(range(3), (0.02, 0.1, 1.0), (0.02, 0.125)):
         if seed < 2 or (embedding, linear) not in ((0.02, 0.125), (0.1, 0.02)):  # the two that no claim compares
             yield long | {"embedding": embedding, "linear": linear, "seed": seed}
+    for seed, (embedding, linear) in itertools.product(range(3, 6), ((0.02, 0.02), (1.0, 0.125))):
+        yield long | {"embedding": embedding, "linear": linear, "seed": seed}  # close to each other
 
 
 def scales_point(*, source: str, embedding: float, linear: float, lr: float, steps: int, seed: int) -> Row:
