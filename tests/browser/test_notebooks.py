@@ -4,6 +4,7 @@ import re
 
 import nbformat
 import pytest
+from playwright.sync_api import TimeoutError
 
 from tests.browser.lab import ROOT
 
@@ -22,9 +23,7 @@ def drive_training(panel):
     panel.wait_step(3)
     panel.move_first_control()
     panel.wait(lambda: panel.number("events") >= 1 or panel.data("status") == "finished", "the slider's change")
-    if panel.data("status") == "running":
-        panel.click("Pause")
-    panel.wait(lambda: panel.data("status") in ("ready", "finished"), "the end of training")
+    pause(panel)
     if panel.data("status") == "finished":  # a short run may end before the change: it then acts on the next one
         panel.click("Reset")
         panel.wait(lambda: panel.data("step") == "0", "step 0")
@@ -34,6 +33,16 @@ def drive_training(panel):
     assert panel.number("events") >= 1
     panel.click("Reset")
     panel.wait(lambda: panel.data("step") == "0", "step 0")
+
+
+def pause(panel):
+    """Press Pause, unless the run ends by itself before the press arrives: Pause is then disabled."""
+    if panel.data("status") == "running":
+        try:
+            panel.box.locator("button", has_text="Pause").first.click(timeout=10_000)
+        except TimeoutError:
+            assert panel.data("status") != "running"
+    panel.wait(lambda: panel.data("status") in ("ready", "finished"), "the end of training")
 
 
 def drive_explorer(panel):
