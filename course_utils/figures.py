@@ -200,7 +200,8 @@ def _add_marks(layout: dict, marks: Mapping[float, str], x_log: bool) -> None:
     layout["shapes"].append({"type": "path", "xref": "x", "yref": "paper", "path": path, "line": _pen("dash")})
     for x, text in list(marks.items())[-MAX_LABELS:]:
         layout["annotations"].append({
-            "x": float(np.log10(x)) if x_log else x, "yref": "paper", "y": 1, "yanchor": "top", "xanchor": "left", "textangle": 90, "text": text,
+            "x": float(np.log10(x)) if x_log else x, "xanchor": "left",
+            "yref": "paper", "y": 1, "yanchor": "top", "textangle": 90, "text": text,
             "showarrow": False, "font": {"size": 10, "color": NEUTRAL},
         })  # fmt: skip
 

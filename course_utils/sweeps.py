@@ -2,8 +2,9 @@
 
 A small network's step is mostly overhead: dozens of operations, each on little data. Here K networks of one shape
 share every operation (`torch.func.vmap`), so that a sweep over seeds, learning rates and starts takes little longer
-than a few runs. `train_many` does it headless; a `Fleet` is one module that a live run can train. Starts, batches, optimizers and the rule for divergence are those of `training`: each network gives
-the numbers that `training.fit` gives for it, up to the order of float32 sums.
+than a few runs. `train_many` does it headless; a `Fleet` is one module that a live run can train. Starts, batches,
+optimizers and the rule for divergence are those of `training`: each network gives the numbers that `training.fit`
+gives for it, up to the order of float32 sums.
 """
 
 from __future__ import annotations

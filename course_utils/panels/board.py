@@ -16,7 +16,7 @@ from course_utils.pretraining import board, slicing, warm, widths
 
 OPTIMIZER = Choice(label="optimizer", options=("sgd", "adamw"), help="Plain gradient descent, or AdamW.")
 LR = Slider(label="learning rate", low=1e-3, high=1e1, log=True,
-            help="How far each step moves the weights. AdamW takes a hundredth of it.")  # fmt: skip
+            help="How far each step moves the weights. AdamW takes a tenth of it.")  # fmt: skip
 
 
 # --- section 8: width ---------------------------------------------------------------------------------------------

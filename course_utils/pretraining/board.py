@@ -16,8 +16,8 @@ SCHEMES = ("normal", "uniform", "xavier", "he", "orthogonal", "lsuv")
 NETWORKS = {"plain": {}, "norm": {"norm": True}, "residual": {"residual": True},
             "norm + residual": {"norm": True, "residual": True}}  # fmt: skip
 DEPTH, WIDTH, BATCH = 20, 32, 64  # hidden layers, their units, images a step
-LR = 1e-1
-SHARE = {"sgd": 1.0, "adamw": 0.01}  # of the learning rate: Adam's steps do not shrink with the gradient
+LR = 1e-2
+SHARE = {"sgd": 1.0, "adamw": 0.1}  # of the learning rate: Adam's steps do not shrink with the gradient
 
 
 def board_network(generator: torch.Generator, *, scheme: str, network: str) -> MLP:
@@ -48,7 +48,7 @@ def _accuracies(fleet: sweeps.Fleet, generator: torch.Generator) -> dict[str, fl
 def board_recipe(*, optimizer: str = "sgd", steps: int = 150) -> Experiment:
     """Train all 24 networks of the board at once on digits, with plain gradient descent ("sgd") or "adamw".
 
-    AdamW takes a hundredth of the learning rate.
+    AdamW takes a tenth of the learning rate.
     """
     if optimizer not in SHARE:
         raise ValueError(f"optimizer {optimizer!r}: choose one of {', '.join(SHARE)}")
