@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from course_utils import checkpoint
 from course_utils.finetuning import questions
-from course_utils.finetuning.methods import LoRALinear, effective_rank, merge_lora_, spectrum_of_update
+from course_utils.finetuning.methods import LoRALinear, merge_lora_, rank_for, spectrum_of_update
 from course_utils.models import GPT
 from course_utils.training import Experiment
 
@@ -48,10 +48,10 @@ def rank_recipe(*, rank: int = 4) -> Experiment:
 
 
 def _measured(model: GPT, generator: torch.Generator) -> dict[str, float]:
-    """Curves "matrix #i": singular value i; curves "matrix": effective rank."""
+    """Curves "matrix #i": singular value i; curves "matrix": how many directions hold 90 % of the update."""
     found = spectra(model)
     values = {f"{name} #{i}": value for name, one in found.items() for i, value in enumerate(one.tolist())}
-    return values | {name: effective_rank(one) for name, one in found.items()}
+    return values | {name: float(rank_for(one, 0.9)) for name, one in found.items()}
 
 
 @torch.no_grad()

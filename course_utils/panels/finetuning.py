@@ -29,7 +29,7 @@ KINDS = CurvesView(
 )
 NEW = LossView(title="Loss on the answer", y_title="loss (nats per answer)",
                curves={"loss": "training", "new": "held-out"})  # fmt: skip
-BOTH = CurvesView(title="The new loss and the old", y_title="loss (nats)", y_range=(0, 6),
+BOTH = CurvesView(title="The new loss and the old", y_title="loss (nats)", y_range=(0, 9),
                   curves={"new": "new: held-out answers or letters", "old": "old: held-out stories"})  # fmt: skip
 METER = FrontierView(title="New against old: down is learned, right is forgotten", x="old", y="new",
                      x_title="old loss on held-out stories (nats per token)", y_title="new loss (nats)",
@@ -147,6 +147,7 @@ def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
                               x_title=FRONTIER.x_title, y_title=FRONTIER.y_title)  # fmt: skip
         spec["layout"]["xaxis"] |= {"type": "log", "tickvals": [0.5, 1, 2, 4, 8]}  # most of the points lie at the left
         spec["layout"]["height"] = 480
+        spec["data"][0]["mode"] = "lines+markers+text"  # the frontier of the learning rate, which the others must pass
         best = min(((a, label) for (_, label), a, b in zip(reached, x, y, strict=True) if b > 0.9), default=None)
         words = f"{len(reached)} settings, means over seeds."
         if best is not None:
@@ -170,7 +171,7 @@ class RankPanel(TrainingPanel):
         self.full = full
         layers = Choice(label="matrix", options=tuple(full), help="Whose singular values are shown.")
         self.layer = layers.widget(next(iter(full)))
-        views = (_Spectrum(self), _Ranks(self), FRONTIER, TextView(title="Merged", name="merged"))
+        views = (_Spectrum(self), _Ranks(self), KINDS, TextView(title="Merged", name="merged"))
         super().__init__(ranks.rank_recipe, title=title, settings=["rank"], views=views, controls=CONTROLS)
         self.layer.observe(self.guard(lambda _: self._choose()), "value")
         self.box.children = [*self.box.children[:-2], self.row([self.layer]), *self.box.children[-2:]]
@@ -202,22 +203,22 @@ class _Spectrum:
 
 
 class _Ranks:
-    """The effective rank of every matrix's update."""
+    """How many directions hold 90 % of every matrix's update."""
 
     def __init__(self, panel: RankPanel):
-        self.panel, self.title = panel, "Effective rank of the update"
+        self.panel, self.title = panel, "Directions that hold 90 % of the update"
 
     def draw(self, traces: Sequence[Trace]) -> dict:
         names = list(self.panel.full)
         places = np.arange(len(names))
-        full = np.array([finetuning.effective_rank(one) for one in self.panel.full.values()])
+        full = np.array([finetuning.rank_for(one, 0.9) for one in self.panel.full.values()])
         series = [figures.Series(name="everything trained", x=places, y=full, style=3, faded=True, markers=True)]
         for trace in traces:
             now = np.array([trace.histories[0].curves[name].last for name in names])
             series.append(
                 figures.Series(name=trace.name, x=places, y=now, style=trace.style, faded=trace.faded, markers=True)
             )
-        spec = figures.lines(series, title=f"{self.title}, matrix by matrix", x_title="", y_title="effective rank")
+        spec = figures.lines(series, title=f"{self.title}, matrix by matrix", x_title="", y_title="directions")
         spec["layout"]["xaxis"] |= {"tickmode": "array", "tickvals": list(places), "ticktext": names}
         spec["layout"]["height"], spec["layout"]["margin"]["b"] = 400, 130
         return spec

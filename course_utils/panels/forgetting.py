@@ -48,10 +48,16 @@ def keepers_panel(*, title: str) -> Explorer:
 
     def draw(*, way):
         chosen = {name: found for name, found in ways.items() if way in ("all", name)}
-        series = [_ended(name, found, list(ways).index(name)) for name, found in chosen.items()]
+        ends = {name: _ended(found) for name, found in chosen.items()}
+        series = [figures.Series(name=name, x=x, y=y, style=list(ways).index(name), markers=True)
+                  for name, (x, y, _) in ends.items()]  # fmt: skip
         spec = figures.lines(series, title="New against old: up is learned, right is forgotten", y_range=(0.75, 1),
                              x_title="old loss on held-out stories (nats per token)",
                              y_title="questions answered right")  # fmt: skip
+        for line, (*_, strengths) in zip(spec["data"], ends.values(), strict=True):
+            line |= {"mode": "lines+markers+text", "text": strengths, "textposition": "bottom right",
+                     "textfont": {"size": 10}}  # fmt: skip
+        spec["layout"]["height"] = 480
         start = keeping.both(keeping.start_model())["old"]
         return Shown(figures=[spec], summary=f"Before fine-tuning the old loss is {start:.2f} nats per token.")
 
@@ -59,16 +65,22 @@ def keepers_panel(*, title: str) -> Explorer:
     return Explorer(draw, title=title, controls={"way": (options, "all")})
 
 
-def _ended(name: str, rows: list[dict], style: int) -> figures.Series:
-    """The mean end point of each strength, from the least old loss to the most."""
-    groups: dict[tuple, list[dict]] = {}
+def _ended(rows: list[dict]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The mean old loss and accuracy of each strength, from the least old loss to the most, and the strengths."""
+    groups: dict[str, list[dict]] = {}
     for row in rows:
-        key = tuple(row[knob] for knob in ("lr", *KEEPERS, "rank") if knob in row)
-        groups.setdefault(key, []).append(row)
-    ends = sorted(tuple(float(np.mean([row[of] for row in group])) for of in ("old", "accuracy"))
-                  for group in groups.values())  # fmt: skip
-    x, y = np.array(ends).T
-    return figures.Series(name=name, x=x, y=y, style=style, markers=True)
+        groups.setdefault(_strength(row), []).append(row)
+    ends = sorted((*(float(np.mean([row[of] for row in group])) for of in ("old", "accuracy")), strength)
+                  for strength, group in groups.items())  # fmt: skip
+    x, y, strengths = zip(*ends, strict=True)
+    return np.array(x), np.array(y), list(strengths)
+
+
+def _strength(row: dict) -> str:
+    """What tells a stored run from the others of its way: the strength, LoRA's rank, or the learning rate."""
+    if "rank" in row:
+        return f"r {row['rank']}"
+    return next((f"{row[name]:g}" for name in KEEPERS if row[name] > 0), f"lr {row['lr']:g}")
 
 
 # --- section 6: other worlds ----------------------------------------------------------------------------------------
@@ -77,7 +89,7 @@ WORLDS = CurvesView(
     title="Digits named right, in each world",
     curves={"inside": "as they are (trained on)", "moved": "moved", "noisy": "noisy", "rotated": "rotated"},
     y_title="share of images",
-    y_range=(0.3, 1.02),
+    y_range=(0, 1.02),
 )
 DRIFT = CurvesView(
     title="How far the features of shifted images have moved",
