@@ -84,7 +84,7 @@ asked, places, *_ = questions.held_out_questions()
 with torch.no_grad():
     p = pretrained(asked)[0][torch.arange(len(asked)), places].softmax(-1).mean(0)  # (vocabulary,) what it would answer
 words = {data.StoryTokenizer().decode([i]) for i in p.topk(2).indices.tolist()}
-claim("the pretrained model gives He and She over 95 % between them, and each other word less",
+claim("the pretrained model gives He and She over 95 % between them",
       words == {"He", "She"} and p.topk(2).values.sum().item() > 0.95)
 
 # %%
