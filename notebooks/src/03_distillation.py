@@ -62,8 +62,9 @@ predict(
 )
 
 # %% [markdown]
-# Pick an image, and slide the temperature up. The orange bar is the label. Which digits come next, and can you see why
-# in the picture? Look for an image of which the teacher is not sure.
+# Begin at temperature 1, and slide it up. The orange bar is the label. Which digits come next, and can you see why in
+# the picture? Of images 483, 134 and 154 the teacher is not sure. The panel shows the 540 test images; the claims are
+# about those that the teacher has learned from.
 
 # %%
 soft_label_panel()
@@ -78,18 +79,17 @@ seconds = choices[labels == 1, 1]
 claim("for a 1, its second choice is 8 in more than 60 % of the images, and 7 in fewer than 5 %",
       (seconds == 8).double().mean() > 0.6 and (seconds == 7).double().mean() < 0.05)
 means = torch.stack([split.train_images[labels == digit].mean(0) for digit in range(10)])  # (10, 64)
-apart = torch.cdist(means, means)[labels]  # (1257, 10), from an image's class to each other class
-said = logits.log_softmax(-1)
-others = torch.arange(10) != labels[:, None]
-r = torch.corrcoef(torch.stack([apart[others], said[others]]))[0, 1]
-claim("digits whose mean images are nearer get a higher probability (correlation below −0.3)", r < -0.3, correlation=r)
+said = torch.stack([logits.log_softmax(-1)[labels == digit].mean(0) for digit in range(10)])  # (10, 10)
+pairs = torch.stack([torch.cdist(means, means), said])  # (2, 10, 10), distance and probability of two digits
+r = [torch.corrcoef(pairs[:, k, torch.arange(10) != k])[0, 1].item() for k in range(10)]
+claim("for each digit, nearer ones get a higher probability (ten correlations below −0.3)", max(r) < -0.3)
 
 # %%
 recall(
     "beyond",
     answer="8",
-    because="in 8 by 8 pixels a 1 is a thick upright stroke, and so is much of an 8. No label says that; the teacher "
-    "says it with every 1.",
+    because="in 8 by 8 pixels a 1 is a thick upright stroke, and so is much of an 8. Their mean images are 1.3 apart, "
+    "and that of the next nearest digit is 1.8 away. No label says that; the teacher says it with every 1.",
 )
 
 # %% [markdown]
@@ -127,8 +127,8 @@ check("soft-targets", soft_targets_solution, solution=True)
 #
 # In words: both models are softened with the same temperature, and the **KL divergence** KL(p‖q) = Σ p (ln p − ln q)
 # says how many nats the student's probabilities q lose against the teacher's p. It is 0 where they are equal. The
-# second part is the usual loss on the label, at temperature 1. **Alpha** weighs the two. Where T² comes from is the
-# question of the next exercise but one.
+# second part is the usual loss on the label, at temperature 1. **Alpha** weighs the two. The T² is
+# explained below.
 #
 # A student that learns from a teacher is no proof that the teacher helped. The panel has four controls to hold beside
 # it, each under *learns from*:
@@ -137,8 +137,8 @@ check("soft-targets", soft_targets_solution, solution=True)
 # - **smoothed labels**: 0.91 for the right class and 0.01 for each other one (**label smoothing**). Soft, but it knows
 #   nothing of likeness,
 # - **teacher's best guess**: the class that the teacher likes best, as a hard label (**pseudo-label**),
-# - **labels, equal compute**: the multiplications that the teacher's answers cost, spent on more steps. It takes 43
-#   times as many.
+# - **labels, equal compute**: as if the teacher were asked anew at each step, and its multiplications were spent on
+#   more steps instead: 43 times as many. (Asked once for each image, as here, it would be 1.1 times.)
 
 # %%
 predict(
@@ -155,26 +155,27 @@ student_panel()
 # 1. Pin a run with labels, then learn from the teacher, with three runs each.
 # 2. Temperature 1, then 10. Move it while it trains, too.
 # 3. Alpha from 1 to 0: at 0 the teacher is switched off.
-# 4. All 1,257 images. What is left of the difference? Now try smoothed labels.
+# 4. All 1,257 images, width 64, 1,500 steps: labels, smoothed labels, the teacher. Then width 32 and 600 steps. Who is
+#    best now?
 # 5. Width 4 or 8, all images, temperature 10 against 1.
 #
 # The claims use ten stored seeds. A seed stands for another split of the images, with a teacher of its own, and
-# another start of the student.
+# another start of the student. The three runs of the panel differ in the start alone.
 
 # %%
 few = {"images": 100, "width": 32, "steps": 600}
 
 
 def taught(**settings):
-    """Accuracies of the stored seeds."""
     return studies.column("digit_sources", "accuracy", **{"source": "teacher", "temperature": 4.0, **settings})
 
 
 labels, teacher = taught(source="labels", **few), taught(**few)
 claim("100 images: the teacher's probabilities beat the labels (10 stored seeds)", holds(teacher, labels))
-claim("they beat label smoothing, and the teacher's best guess (10 stored seeds)",
-      holds(teacher, taught(source="smoothed labels", **few))
-      and holds(teacher, taught(source="teacher's best guess", **few)))
+claim("they beat label smoothing (10 stored seeds)", holds(teacher, taught(source="smoothed labels", **few)))
+claim("on all 1,257 images the teacher's best guess is the label, so its students are those of labels",
+      torch.equal(digits.answers().argmax(1), split.train_labels)
+      and taught(source="teacher's best guess", **few) == labels)
 claim("and labels with 43 times the steps (5 stored seeds)",
       holds(teacher[:5], taught(source="labels, equal compute", **few)))
 claim("at temperature 4 they help more than at 1 (10 stored seeds)", holds(teacher, taught(temperature=1.0, **few)))
@@ -187,14 +188,14 @@ claim("one of the stored runs, run now, ends within 3 points of what is stored",
 recall(
     "hundred",
     answer="the teacher",
-    because="its probabilities carry what it has learned from all 1,257 images. Its best guess carries no more than "
-    "the label: on these images it is the label.",
+    because="its probabilities carry what it has learned from all 1,257 images. Its best guess is no control of its "
+    "own here: the teacher has learned these very images, and on them it never errs.",
 )
 
 # %% [markdown]
 # ### A catch: with all the labels, smoothing is better
 #
-# Now the student gets all 1,257 images, 64 hidden units and more steps.
+# Now the student gets all 1,257 images, 64 hidden units and 1,500 steps.
 
 # %%
 full = {"images": 1257, "width": 64, "steps": 1500}
@@ -207,13 +208,15 @@ claim("a student of 8 units does better at temperature 1 than at 10 (10 stored s
       holds(taught(temperature=1.0, **narrow), taught(temperature=10.0, **narrow)))
 
 # %% [markdown]
-# The teacher has learned from these same images, so it has little to add. What is left to gain is **regularization**: a
-# loss that does not reward boundless certainty. Label smoothing gives that for nothing. So a gain from distillation
-# counts when it stands beside this control, and when the teacher knows something that the student's own data do not
-# say. Above, with 100 images, it did.
+# The teacher has learned from these same images, so it has little to add. What is left to gain may be
+# **regularization**: a loss that does not reward boundless certainty. Label smoothing gives that for nothing. In the
+# panel, after 600 steps and with 32 units, you may see none of it: the claims are about the longer training alone, and
+# a likely reason is that certainty takes time to become too large. So a gain from distillation counts when it stands
+# beside this control, and when the teacher knows something that the student's own data do not say. Above, with 100
+# images, it did.
 #
 # The last claim is Hinton's observation too: a high temperature asks the student to match all ten logits, also those of
-# digits that are out of the question. A narrow student cannot, and does worse at what matters.
+# digits that are out of the question. A likely reason: a narrow student cannot, and does worse at what matters.
 #
 # ### Exercise: the distillation loss
 #
@@ -260,11 +263,12 @@ claim("the package's loss, which the panel trains with, is the same to 1e-12", a
 # logit is pushed by the difference of the two probabilities, and the division by T inside the softmax weakens that by
 # another T. For a large T, all probabilities are near 1/N, and their differences shrink like 1/T as well. So
 #
-# $$\frac{\partial\, \mathrm{KL}}{\partial z_i} \to \frac{(z_i - \bar z) - (v_i - \bar v)}{N T^2}$$
+# $$\frac{\partial\, \mathrm{KL}}{\partial z_i} \approx \frac{(z_i - \bar z) - (v_i - \bar v)}{N T^2}$$
 #
-# with the student's logits z, the teacher's v, and their means. Two things follow. Without T² a warmer teacher would
-# be a fainter one, and moving T would secretly move the learning rate. And in the limit, distillation is plain
-# regression: match the teacher's logits, up to a constant.
+# with the student's logits z, the teacher's v, and their means. Two things follow. Without T² a warmer teacher would be
+# a fainter one *beside the label*: moving T would secretly move alpha. (With plain gradient descent it would move the
+# learning rate, too. AdamW, which trains here, divides by the size of the gradient, so that at alpha 1 T² hardly
+# matters.) And in the limit, distillation is plain regression: match the teacher's logits, up to a constant.
 
 # %%
 predict(
@@ -345,27 +349,31 @@ left_out_panel()
 # learned what makes an image more like a 3.
 #
 # What it cannot learn this way is *how many* threes there are. The targets for 3 were always small, so its logit for
-# 3 is too low. One number repairs that. Hinton et al. (2015) found the same with a student that never saw a 3: 877 of
-# 1,010 threes right, and 996 after raising the bias by 3.5.
+# 3 is too low. One number repairs most of that. Too large, it turns other digits into threes: watch the accuracy of all
+# ten. Hinton et al. (2015) found the same with a student that never saw a 3: 877 of 1,010 threes right, and 996 after
+# raising the bias by 3.5. They chose 3.5 by looking at the test images; so did we with our 4.
 
 # %%
 columns = [studies.column("left_out", "found", source="teacher", left_out=digit) for digit in range(10)]
 found = np.array(columns)  # (digits, seeds, biases 0 to 8)
 plain, raised = np.median(found[:, :, 0], 1), np.median(found[:, :, 4], 1)  # each (digits,)
-claim("without a bias, the median over digits and seeds is over 60 % (5 stored seeds)", np.median(found[:, :, 0]) > 0.6)
-claim("and for each digit between 40 % and 97 %; fewest of the ones and twos, under 70 % (5 stored seeds)",
-      plain.min() > 0.4 and plain.max() < 0.97 and max(plain[1], plain[2]) < 0.7)
-claim("with one bias of 4 for all ten digits it is over 90 %, and over 80 % for each of the ten (5 stored seeds)",
-      np.median(found[:, :, 4]) > 0.9 and raised.min() > 0.8, worst=raised.min())
-none = [row["found"][0] for row in studies.stored("left_out", source="labels")]
-claim("a student of labels finds none, of any digit (2 stored seeds)", max(none) == 0)
+claim("without a bias, it finds 50 % to 97 % of each digit, fewest of the twos (median of 5 stored seeds)",
+      plain.min() > 0.5 and plain.max() < 0.97 and plain.argmin() == 2)
+claim("with one bias of 4 for all ten, over 80 % of each digit, fewest of the ones (median of 5 stored seeds)",
+      raised.min() > 0.8 and raised.argmin() == 1, worst=raised.min())
+named = [studies.column("left_out", "accuracy", source="teacher", left_out=digit) for digit in range(10)]
+named = np.mean(named, 0)  # (seeds, biases 0 to 8): of the images of all ten digits
+claim("over all digits, a bias of 4 names more rightly than none, and one of 8 fewer (5 stored seeds)",
+      holds(named[:, 4], named[:, 0]) and holds(named[:, 0], named[:, 8]))
+none = [max(row["found"]) for row in studies.stored("left_out", source="labels")]
+claim("a student of labels finds none of any digit, even with a bias of 8 (2 stored seeds)", max(none) == 0)
 
 # %%
 recall(
     "never-saw",
     answer="more than half",
-    because="the teacher's soft labels for other digits say how much like a 3 each one is. Of some digits it finds "
-    "fewer, until the bias is raised.",
+    because="the teacher's soft labels for other digits say how much like a 3 each one is. The worst of the ten "
+    "is the 2, of which 57 % are found without a bias. With one of 4 the worst is the 1, of which 90 % are found.",
 )
 
 # %% [markdown]
@@ -373,7 +381,10 @@ recall(
 #
 # Labels cost work. Images are often free. Say that you have 1,257 images, that 50 of them have labels, and that you may
 # ask a teacher which somebody else has trained. It says what it thinks of any image, so the other 1,207 become useful.
-# They are called the **transfer set**.
+# The images that it is asked about are called the **transfer set**.
+#
+# A shortcut of ours: the teacher has learned from these very images and their labels. On them it never errs, so its
+# best guess is the true label. On new images it would be wrong in about 2 of 100.
 
 # %%
 predict(
@@ -427,14 +438,14 @@ claim("the student's own guess brings less than a third of the teacher's gain (1
 recall(
     "few",
     answer="about 97 %",
-    because="the teacher names 1,257 images, and nearly all of them rightly. That is as good as 1,257 labels.",
+    because="the teacher names all 1,257 images rightly: that is 1,257 labels.",
 )
 
 # %% [markdown]
-# A **null result** for soft labels: once the student has enough images, it gains from knowing what they are, and hardly
-# from how sure the teacher was. With few images the probabilities do help: each then says more than one word. And the
-# gain is no free lunch. Somebody paid for the teacher's 1,257 labels. A student that names the images itself learns
-# mostly what it already believed.
+# A **null result** for soft labels: with all images the best guess is, if anything, ahead (97.3 % against 96.8 %). Once
+# the student has enough images, it gains from knowing what they are, and hardly from how sure the teacher was. With few
+# images the probabilities do help: each then says more than one word. And the gain is no free lunch. Somebody paid for
+# the teacher's 1,257 labels. A student that names the images itself learns mostly what it already believed.
 
 # %% [markdown]
 # ## 5. Cheaper by how much?
@@ -451,21 +462,23 @@ predict(
 )
 
 # %% [markdown]
-# The button trains students of six widths, three seeds side by side, and measures them and the teacher. Each is timed
-# in turns with the others, 40 answers a turn, and the best turn counts: what else the machine does can only add time.
+# The button trains students of five widths for 400 steps, three seeds side by side, on one split of the images. It
+# measures accuracy, bytes on disk and time; memory, that of the weights and of the values on the way, is computed. Each
+# is timed in turns with the others, 40 answers a turn, and the best turn counts: what else the machine does can only
+# add time.
 
 # %%
 size_panel()
 
 # %%
 big = digits.teacher()
-trained = {width: digits.train_students(range(10), images=1257, width=width) for width in (4, 32)}
+trained = {width: digits.train_students(range(5), images=1257, width=width) for width in (4, 32)}
 cost = dict(zip((4, 32, "teacher"), digits.prices([trained[4][0], trained[32][0], big]), strict=True))
-right = {width: [digits.accuracy(model) for model in models] for width, models in trained.items()}
-claim("32 units: 1/125 of the weights, and on average within 3 points of the teacher (10 seeds)",
-      holds(right[32], [digits.accuracy(big) - 0.03] * 10) and cost["teacher"].weights / cost[32].weights > 120)
-claim("4 units: 1/970 of the weights, and more than 5 points below (10 seeds)",
-      holds([digits.accuracy(big) - 0.05] * 10, right[4]) and cost["teacher"].weights / cost[4].weights > 960)
+reached_by = {width: [digits.accuracy(model) for model in models] for width, models in trained.items()}
+claim("32 units: 1/125 of the weights, and on average within 3 points of the teacher (5 starts, one split)",
+      holds(reached_by[32], [digits.accuracy(big) - 0.03] * 5) and cost["teacher"].weights / cost[32].weights > 120)
+claim("4 units: 1/970 of the weights, and more than 5 points below (5 starts, one split)",
+      holds([digits.accuracy(big) - 0.05] * 5, reached_by[4]) and cost["teacher"].weights / cost[4].weights > 960)
 claim("on disk and in memory, 32 units take less than a hundredth",
       cost["teacher"].disk > 100 * cost[32].disk and cost["teacher"].memory > 100 * cost[32].memory)
 claim("64 images at once: 32 units answer at least 3 times as fast", cost["teacher"].batch > 3 * cost[32].batch)
@@ -515,9 +528,9 @@ story_students.copied_panel()
 # Students of ten seeds, with and without copied layers, with labels and with probabilities, are stored.
 
 # %%
-def copied(layers, targets="probabilities", seeds=10):
-    """Held-out losses of the stored students after 100 steps."""
-    return studies.column("copied_layers", "loss", copied=layers, targets=targets)[:seeds]
+def copied(layers, targets="probabilities", measured="loss"):
+    """What the stored students show on held-out stories after 100 steps."""
+    return studies.column("copied_layers", measured, copied=layers, targets=targets)
 
 
 plain, soft = copied("none", "labels"), copied("none")
@@ -533,8 +546,16 @@ claim("copied layers bring over five times as much as probabilities (10 stored s
 its_own = stories.teacher_level(400)  # the teacher's loss on the same held-out stories
 claim("with both, the student is within 5 % of its teacher's loss, at half the layers (10 stored seeds)",
       max(both) < 1.05 * its_own)
-claim("layers 2 and 4 leave a loss over 50 % above the teacher's (5 stored seeds)",
-      min(copied("2 and 4", seeds=5)) > 1.5 * its_own)
+claim("it ends less than 0.01 nats above its teacher (10 stored seeds)", max(both) - its_own < 0.01)
+claim("layers 2 and 4 leave a loss over 0.4 nats above the teacher's (5 stored seeds)",
+      min(copied("2 and 4")) - its_own > 0.4)
+far = {layers: [copied(layers, measured=name) for name in ("thing", "place")] for layers in stories.COPIED}
+claim("coloured things and places: over 99 % right from layers 1 and 3, under 20 % from none (10 stored seeds)",
+      np.min(far["1 and 3"]) > 0.99 and np.max(far["none"]) < 0.2)
+claim("over 95 % from 1 and 2 or from 1 and 4, and under 30 % from 2 and 4 (5 stored seeds)",
+      min(np.min(far["1 and 2"]), np.min(far["1 and 4"])) > 0.95 and np.max(far["2 and 4"]) < 0.3)
+
+# %%
 run = training.finish(stories.copied_recipe().start(0))
 claim("one of the stored students, trained now, ends within 0.02 nats of what is stored",
       abs(stories.evaluate(run.model, stories=400)["held-out"] - both[0]) < 0.02)
@@ -551,20 +572,25 @@ for batch in (1, 16):
 recall(
     "copied-layers",
     answer="two copied layers",
-    because="they hold what takes longest to learn, how to find a fact far back in the story. The probabilities say "
-    "more than labels do at each token, but a random start needs several hundred steps, whatever it learns from.",
+    because="they hold what takes longest to learn, how to find a fact far back in the story: things and places are "
+    "right at once. The probabilities say more than labels do at each token, but from a random start 100 steps are "
+    "too few for these facts, whatever the student learns from.",
 )
 
 # %% [markdown]
-# The catch: which layers you take matters more than how many. The teacher's first layer prepares what all later ones
-# read. A student of layers 2 and 4 lacks it, and has not made up for it after 100 steps. To see why, look at attention
-# in section 6 of the pretraining notebook.
+# "Within 5 %" flatters. The floor, 0.482, is in both numbers: above it the teacher is at 0.010 nats and the student at
+# 0.016.
+#
+# The catch: it matters which layers you take. Of the four pairs, the one without the teacher's first layer fails: its
+# places are right in 8 %, its coloured things in 17 %, hardly more than with no copied layers (8 and 11 %). What later
+# layers read, the first one prepares: that fits the picture, and does not prove it.
 #
 # ### Exercise: copy layers
 #
 # `student` and `teacher` are GPTs of the same width. Overwrite the student's weights: its layer i becomes the teacher's
-# layer `layers[i]`, counted from 0, and `embed`, `position`, `norm` and `head` become the teacher's, too. The layers
-# are in `blocks`; each part has `load_state_dict` and `state_dict`.
+# layer `layers[i]`, counted from 0, as Python does: layers 1 and 3 of the text are `[0, 2]`. And `embed`, `position`,
+# `norm` and `head` become the teacher's, too. The layers are in `blocks`; each part has `load_state_dict` and
+# `state_dict`.
 
 # %%
 def copy_layers(student, teacher, layers):
@@ -590,12 +616,15 @@ check("copy-layers", copy_layers_solution, solution=True)
 # Layers cannot be copied into a student of another width. A **hint** can still be given (FitNets, Romero et al. 2015):
 # beside the usual loss, the student's hidden numbers after one layer shall predict the teacher's after its middle
 # layer. A matrix, the **regressor**, translates from 32 numbers to 64; it learns with the student, and is thrown away
-# at the end. The loss of the hint is half the squared distance. The knob is its weight.
+# at the end. The loss of the hint is half the squared distance, summed over 64 numbers. It is over 800 at first, where
+# that of the probabilities is 4. So a weight of 0.1 makes the student's loss almost all hint; 0.001 makes it about a
+# sixth. The weight is the knob.
 
 # %%
 predict(
     "hints",
-    "A student of two layers, 32 wide, learns from probabilities. What does a hint do after 100 and 300 steps?",
+    "A student of two layers, 32 wide, learns from probabilities. What does a hint, of weight 0.1 or 0.001, do after "
+    "111 and 300 steps?",
     options=["it helps early and late", "it helps early, and later it does not matter", "it does not help"],
 )
 
@@ -604,18 +633,24 @@ story_students.hint_panel()
 
 # %% [markdown]
 # 1. Hint weights 0 (type it), 0.001 and 0.1: pin each. The squared distance is large, so the weights are small.
-# 2. Start with 1, and set it to 0 after 100 steps: a first stage for the hint, as FitNets had it, and then without.
+# 2. Start with 1, and set it to 0 after 50 steps: a first stage with a strong hint, in the spirit of FitNets. (Their
+#    first stage was the hint alone.)
 # 3. Give the hint to the student's last layer.
 
 # %%
 def hinted(weight, measured):
-    """Held-out losses of the stored students: "early", after 100 steps, and "loss", after 300."""
+    """Held-out losses of the stored students: "early", after 111 steps, and "loss", after 300."""
     return studies.column("hints", measured, hint_weight=weight)
 
 
-claim("with a hint of weight 0.1, the loss is higher than without, after 100 and after 300 steps (4 stored seeds)",
+recipe = stories.hint_recipe()
+run = recipe.start(0)
+first = [part.to(run.device) for part in stories.true_texts(16)]
+without, full = (recipe.loss(run.model, first, hint_weight=weight).item() for weight in (0.0, 1.0))
+claim("before training, the hint's loss is over 100 times that of the probabilities", full - without > 100 * without)
+claim("with a hint of weight 0.1, the loss is higher than without, after 111 and after 300 steps (4 stored seeds)",
       all(holds(hinted(0.1, when), hinted(0.0, when)) for when in ("early", "loss")))
-claim("with weight 0.001 it does not differ after 100 steps: a null result (4 stored seeds)",
+claim("with weight 0.001 it does not differ after 111 steps: a null result (4 stored seeds)",
       within_noise(hinted(0.001, "early"), hinted(0.0, "early")))
 claim("and is not lower after 300 (4 stored seeds)", not holds(hinted(0.0, "loss"), hinted(0.001, "loss")))
 
@@ -623,14 +658,14 @@ claim("and is not lower after 300 (4 stored seeds)", not holds(hinted(0.0, "loss
 recall(
     "hints",
     answer="it does not help",
-    because="with a small weight nothing changes at first, and with a large one the loss is higher throughout. The "
-    "teacher's middle holds 64 numbers for two more layers to work with. A likely reason: a student that tries to "
-    "hold all of them in 32 has less room for what its own next layer needs.",
+    because="with a small weight nothing changes at first, and the loss is not lower later. With a large one it is "
+    "higher throughout. A likely reason: the student's loss is then nearly all hint, so it spends its steps on the "
+    "teacher's inner numbers, and learns the language late.",
 )
 
 # %% [markdown]
-# This is a result against the literature, and it shows how far to trust a finding. FitNets were deep, thin networks
-# for images that hardly trained without hints; the student here is shallow, and trains well without any.
+# We tried two weights, one place and one length, with four seeds. This does not contradict FitNets. Those were deep,
+# thin networks for images that hardly trained without hints; the student here is shallow, and trains well without any.
 
 # %% [markdown]
 # ## 7. Teach a language
@@ -643,14 +678,14 @@ recall(
 # | **probabilities** (token-level) | the teacher's at each token of these stories | the teacher's logits |
 # | **own samples** (on-policy, Agarwal et al. 2024) | the teacher's on what the student writes | logits, all along |
 #
-# For comparison there are **labels**: true stories, and no teacher. All train for 400 steps of 16 stories, from the
-# same 300 texts again and again; only own samples are new in each step.
+# For comparison there are **labels**: true stories, and no teacher. All train for 400 steps of 16 stories. Each way has
+# 300 texts, read about 21 times; only own samples are new in each step, 6,400 in all.
 
 # %%
 predict(
     "text-only",
     "The teacher has written 300 stories. How does a student of this text compare with one of 300 true stories?",
-    options=["far worse: over twice the loss", "it is a little worse", "it is clearly better"],
+    options=["far worse: over twice the loss", "about alike, at most a little worse", "it is clearly better"],
 )
 
 # %%
@@ -659,8 +694,8 @@ story_students.taught_panel()
 # %% [markdown]
 # 1. Text, then probabilities: pin the first. They read the same stories.
 # 2. Labels with 50 texts. Watch the two losses part. More steps make it worse.
-# 3. Own samples. What does the student learn first, and why is it slow?
-# 4. Start from layers 1 and 3, and teach in any way.
+# 3. Own samples. What does the student learn first, and what hardly at all?
+# 4. Start from layers 1 and 3, and teach in any way. Leave *divergence* as it is; it comes below.
 
 # %%
 def by(way, stories=300, divergence="forward", measured="loss"):
@@ -670,14 +705,19 @@ def by(way, stories=300, divergence="forward", measured="loss"):
 
 claim("from the same 300 stories, text alone ends over 0.2 nats above probabilities (3 stored seeds)",
       min(np.subtract(by("text"), by("probabilities"))) > 0.2)
-claim("300 stories by the teacher beat 50 true ones: better than nothing (3 stored seeds)",
-      holds(by("labels", 50), by("text")))
-claim("300 true stories beat them a little, by less than 0.15 nats (3 stored seeds)",
-      holds(by("text"), by("labels")) and np.mean(by("text")) - np.mean(by("labels")) < 0.15)
-claim("own samples end above probabilities on the teacher's stories (3 stored seeds)",
-      holds(by("own samples", 0), by("probabilities")))
+claim("and yet over 0.5 nats below the level of word pairs (bigram): better than nothing (3 stored seeds)",
+      max(by("text")) < data.ladder()["bigram"] - 0.5)
+claim("text and 300 true stories differ by less than 0.15 nats (3 stored seeds)",
+      max(np.abs(np.subtract(by("text"), by("labels")))) < 0.15)
+own = by("own samples", 0)
+claim("own samples end above probabilities, and below text and true labels (3 stored seeds)",
+      holds(own, by("probabilities")) and holds(by("text"), own) and holds(by("labels"), own))
+claim("but fewer than 15 % of their places are right, and over 50 % after text (3 stored seeds)",
+      max(by("own samples", 0, measured="place")) < 0.15 and min(by("text", measured="place")) > 0.5)
 
 # %%
+claim("of 200 stories by students of own samples, none is flawless (3 stored seeds)",
+      max(by("own samples", 0, measured="flawless")) == 0)
 flawless, different = (by("labels", 50, measured=name) for name in ("flawless", "different"))
 claim("of 200 stories by the student of 50, over 90 % are flawless, and fewer than 55 differ (3 stored seeds)",
       min(flawless) > 0.9 and max(different) * 200 < 55)
@@ -685,16 +725,18 @@ claim("of 200 stories by the student of 50, over 90 % are flawless, and fewer th
 # %%
 recall(
     "text-only",
-    answer="it is a little worse",
-    because="some of the teacher's stories have mistakes. What text lacks is not truth: with the probabilities, the "
-    "same stories, mistakes and all, teach far more. One story shows one next token; the probabilities show them all.",
+    answer="about alike, at most a little worse",
+    because="what text lacks is not truth: with the probabilities, the same stories teach far more. One story shows one "
+    "next token; the probabilities show them all.",
 )
 
 # %% [markdown]
 # Two catches. The student of 50 true stories writes hardly anything wrong, because it knows those 50 by heart; its loss
-# on new ones is above 3 nats. Judge a writer by stories that it has not seen. And own samples, which are praised for
-# language models, are slow here: a student that knows nothing writes noise, and the teacher's opinion on noise is worth
-# little. On-policy distillation is meant for students that can already write, as at the end of this section.
+# on new ones is above 3 nats. Judge a writer by stories that it has not seen. And own samples bring a lower loss than
+# text or true labels, but not the late abilities: hardly one place in ten is right, and no story is flawless. A student
+# that writes noise never reads a story in which a place comes again; we think that is why. On-policy distillation is
+# meant for students that can already write, as at the end of this section. (Text against true stories: the true ones
+# are a little ahead in all three seeds, which are too few to settle it.)
 
 # %% [markdown]
 # ### Forward and reverse: what each KL ignores
@@ -704,8 +746,9 @@ recall(
 # **reverse KL** sums student · ln(student / teacher): it is large where the student says what the teacher would not.
 # What the student never says, it ignores.
 #
-# A student that can match its teacher does so by either. The difference shows when it is too small. Below, the
-# teacher's probabilities over 61 places have two bumps, and the student can only make one, of any centre and width.
+# Both are 0 for a student that matches its teacher, but on the way there they differ: from random weights, 400 steps of
+# the reverse KL end at about 2 nats (set it in the panel above). They also differ when the student is too small. Below,
+# the teacher's probabilities over 61 places have two bumps, and the student can only make one, of any centre and width.
 
 # %%
 predict(
@@ -720,6 +763,8 @@ story_students.kl_panel()
 # %%
 two = bumps.two_bumps(distance=24, share=0.6)
 nearest = {name: bumps.best_bump(two, name) for name in ("forward", "reverse")}
+claim("from random weights, the reverse KL ends over 1 nat above the forward one (3 stored seeds)",
+      min(np.subtract(by("probabilities", divergence="reverse"), by("probabilities"))) > 1)
 slips = {name: story_students.mistakes(two, best.logits) for name, best in nearest.items()}
 claim("forward: over 15 % of what the student says the teacher hardly would; it misses nothing",
       slips["forward"][0] > 0.15 and slips["forward"][1] < 0.01)
@@ -731,7 +776,7 @@ recall(
     "bumps",
     answer="across both, and over the gap between them",
     because="leaving a bump out would cost the forward KL dearly, and filling the gap costs it little. The reverse KL "
-    "is the other way round. Move the bumps together: below some distance, both choose the same.",
+    "is the other way round. Move the bumps together: below some distance, both choose nearly the same.",
 )
 
 # %% [markdown]
@@ -749,8 +794,12 @@ def started(way, divergence="forward", measured="flawless"):
 three = (("probabilities", "forward"), ("own samples", "forward"), ("own samples", "reverse"))
 claim("students of text alone write fewer flawless stories than all three others (3 stored seeds)",
       all(holds(started(*way), started("text")) for way in three))
+claim("with the forward KL, own samples give no more of them than probabilities: a null result (3 stored seeds)",
+      within_noise(started("own samples"), started("probabilities")))
 claim("on own samples, the reverse KL gives more flawless stories than the forward one (3 stored seeds)",
       holds(started("own samples", "reverse"), started("own samples")))
+claim("no flawless story comes twice (12 stored students)",
+      all(started(*way) == started(*way, measured="different") for way in (*three, ("text",))))
 losses = [np.mean(started(*way, measured="loss")) for way in three]
 claim("and yet the losses of these three lie within 0.01 nats: the loss does not tell (3 stored seeds)",
       max(losses) - min(losses) < 0.01)
@@ -762,9 +811,11 @@ claim("one of the stored students of text, trained now, ends within 0.05 nats of
       abs(again["loss"] - started("text", measured="loss")[0]) < 0.05)
 
 # %% [markdown]
-# The reverse KL asks for what the bumps showed: say nothing that the teacher would not. Where writing counts, that is
-# worth more than the last hundredth of a nat. It needs the teacher in every step, on new text each time, and so costs
-# the most of all ways. A larger share is not all either: measure, too, whether the stories still differ.
+# The reverse KL asks for what the bumps showed: say nothing that the teacher would not. Against probabilities on 300
+# fixed texts it is ahead by 3.5 ± 1.3 points: little, from three seeds of 200 stories. And own samples need not be the
+# cause: fixed texts with the reverse KL, from the same start, would tell, and we have not stored them. Own samples need
+# the teacher in every step, on new text each time, and so cost the most of all ways. A larger share is not all either:
+# measure, too, whether the stories still differ. Here they do.
 
 # %% [markdown]
 # ## 8. Only part of it
@@ -776,7 +827,7 @@ claim("one of the stored students of text, trained now, ends within 0.05 nats of
 # %%
 predict(
     "one-ability",
-    "A student is taught at the places alone. What does it do at the coloured things, another fact from far back?",
+    "A student is taught at the places alone. What does it do at a colour or an object that was named before?",
     options=["nearly as well: the skill is the same", "better than guessing", "no better than guessing"],
 )
 
@@ -784,20 +835,20 @@ predict(
 story_students.ability_panel()
 
 # %%
-def taught(ability, measured):
+def of_ability(ability, measured):
     """The share guessed right by two stored students that were taught this ability alone."""
     return studies.column("one_ability", measured, ability=ability)
 
 
 guessing = {"pronoun": 1 / 2, "feeling": 1 / 6, "thing": 1 / 8, "place": 1 / 16}  # among as many words
 claim("taught alone, he or she, feeling, thing and place are each right in over 90 % (2 stored seeds)",
-      min(min(taught(ability, ability)) for ability in guessing) > 0.9)
-others = [max(taught(ability, other)) - chance for ability in stories.ABILITIES for other, chance in guessing.items()
+      min(min(of_ability(ability, ability)) for ability in guessing) > 0.9)
+others = [max(of_ability(ability, other)) - chance for ability in stories.ABILITIES for other, chance in guessing.items()
           if other != ability]
-claim("all that was not taught is at most 10 points above guessing (5 abilities, 2 stored seeds each)",
+claim("of these four, what was not taught is under 10 points above guessing (5 abilities, 2 stored seeds each)",
       max(others) < 0.1, most=max(others))
 claim("the loss over whole stories is above ln V, that of no knowledge at all (2 stored seeds each)",
-      min(min(taught(ability, "loss")) for ability in stories.ABILITIES) > np.log(len(data.STORY_VOCAB)))
+      min(min(of_ability(ability, "loss")) for ability in stories.ABILITIES) > np.log(len(data.STORY_VOCAB)))
 
 # %%
 recall(
@@ -808,9 +859,10 @@ recall(
 )
 
 # %% [markdown]
-# Two lessons. A small student can be a specialist: it spends all it has on what you need. And what the loss does not
-# ask for is not carried over, however well the teacher does it. Before you ship a student, test it on everything that
-# it must still do, and not only on what it was taught.
+# Two lessons. A small student can be a specialist. We did not test whether it learns its ability sooner than a student
+# that is taught everything, or with fewer weights. And what the loss does not ask for is not carried over, however well
+# the teacher does it. Two seeds are enough for an effect this large. Before you ship a student, test it on everything
+# that it must still do, and not only on what it was taught.
 
 # %% [markdown]
 # ## 9. Bigger teacher, better student?
@@ -834,7 +886,7 @@ story_students.sizes_panel()
 # networks train together, in a few seconds.
 #
 # 1. Give the student 32 hidden units. Which teacher is the best now?
-# 2. Set the temperature to 1.
+# 2. Back to 8 units, and temperature 1.
 # 3. Watch the agreement: the share of test images on which student and teacher say the same, right or wrong.
 
 # %%
@@ -847,8 +899,12 @@ def of_teacher(units, measured="student", student=8, temperature=4.0):
 claim("the teacher of 256 units is more accurate than that of 16 (10 stored seeds)",
       holds(of_teacher(256, "teacher"), of_teacher(16, "teacher")))
 claim("and yet its students of 8 units are less accurate (10 stored seeds)", holds(of_teacher(16), of_teacher(256)))
-claim("at temperature 1 they do not differ: a null result (10 stored seeds)",
+claim("at temperature 1 we find no difference: a null result (10 stored seeds)",
       within_noise(of_teacher(16, temperature=1.0), of_teacher(256, temperature=1.0)))
+claim("the teacher of 256 units has better students at temperature 1 than at 4 (10 stored seeds)",
+      holds(of_teacher(256, temperature=1.0), of_teacher(256)))
+claim("with this better temperature, its gap to the teacher of 16 is within the noise (10 stored seeds)",
+      within_noise(of_teacher(16), of_teacher(256, temperature=1.0)))
 claim("students of 32 units are better with the teacher of 256 (10 stored seeds)",
       holds(of_teacher(256, student=32), of_teacher(16, student=32)))
 claim("a student agrees more with a teacher of 8 units than of 16, and is less accurate (10 stored seeds)",
@@ -863,16 +919,17 @@ claim("one of the stored students, trained now, is within 3 points of what is st
 recall(
     "bigger-teacher",
     answer="one with 16 or 32",
-    because="a student of 8 units cannot follow the largest one at this temperature, and a smaller teacher says what "
-    "it can follow. With another student or another temperature the answer changes.",
+    because="at temperature 4 the largest teacher's soft labels seem harder to match for 8 units. Let it speak at "
+    "temperature 1, and what is left of the smaller one's lead is within the noise. With students of 32 units the "
+    "largest is ahead.",
 )
 
 # %% [markdown]
 # This is **disputed** in the literature. Cho and Hariharan (2019) found that larger teachers can make worse students,
-# and Mirzadeh et al. (2020) put an assistant of middle size between the two; others found that it helps little, or not
-# at all. Both sides are in the panel above: the answer depends on the student, on the temperature, and on how long it
-# trains. What does not follow in any case: that a student which agrees with its teacher is a good one. It copies
-# mistakes, too (Stanton et al. 2021).
+# and Mirzadeh et al. (2020) put an assistant of middle size between the two. Both sides are in the panel above: the
+# answer depends on the student and on the temperature; how long it trains may matter too, which we did not try. A seed
+# is another teacher and another student here, on one split and one set of 540 test images. What does not follow in any
+# case: that a student which agrees with its teacher is a good one. It copies mistakes, too (Stanton et al. 2021).
 
 # %% [markdown]
 # ## What you can do now
@@ -922,7 +979,8 @@ quiz("distillation", [
 # **Further reading.** Hinton, Vinyals and Dean 2015, *Distilling the Knowledge in a Neural Network*. Buciluǎ, Caruana
 # and Niculescu-Mizil 2006, *Model Compression*. Ba and Caruana 2014, *Do Deep Nets Really Need to be Deep?*. Romero et
 # al. 2015, *FitNets*. Kim and Rush 2016, *Sequence-Level Knowledge Distillation*. Sanh et al. 2019, *DistilBERT*.
-# Stanton et al. 2021, *Does Knowledge Distillation Really Work?*. Beyer et al. 2022, *Knowledge Distillation: A Good
+# Cho and Hariharan 2019, *On the Efficacy of Knowledge Distillation*. Mirzadeh et al. 2020, *Improved Knowledge
+# Distillation via Teacher Assistant*. Stanton et al. 2021, *Does Knowledge Distillation Really Work?*. Beyer et al. 2022, *Knowledge Distillation: A Good
 # Teacher is Patient and Consistent*. Agarwal et al. 2024, *On-Policy Distillation of Language Models*.
 #
 # **Next:** [00 Start here](00_start_here.ipynb) has the course map.
