@@ -112,7 +112,7 @@ def _(answer):
     teacher, student = _gpt(4, 0), _gpt(2, 1)
     before = {name: weight.clone() for name, weight in teacher.state_dict().items()}
     own = {name: weight.clone() for name, weight in student.state_dict().items()}
-    answer(student, teacher, [1, 3])
+    answer(student, teacher, [0, 2])
     found = student.state_dict()
     kept = teacher.state_dict()
     yield law(all(torch.equal(kept[name], weight) for name, weight in before.items()),
@@ -125,14 +125,20 @@ def _(answer):
         if all(torch.equal(found[name], own[name]) for name in names):
             yield f"the student's layer {layer} is still its own: copy every weight of the teacher's block"
         else:
-            wanted = [1, 3][layer]
+            wanted = [0, 2][layer]
             told = f"layer {origin[0]}" if origin else "no layer of the teacher, or only a part of one"
-            yield law(origin == [wanted], f"with layers [1, 3] the student's layer {layer} must be the teacher's layer "
+            yield law(origin == [wanted], f"with layers [0, 2] the student's layer {layer} must be the teacher's layer "
                       f"{wanted}; it is {told}")  # fmt: skip
     for part in ("embed", "position", "norm", "head"):
         names = [name for name in own if name.startswith(f"{part}.")]
         yield law(all(torch.equal(found[name], before[name]) for name in names),
                   f"`{part}` was not copied: the copied layers expect what the teacher's gave them")  # fmt: skip
+    student = _gpt(2, 1)
+    answer(student, teacher, [3, 1])
+    for layer, wanted in enumerate([3, 1]):
+        names = [name for name in own if name.startswith(f"blocks.{layer}.")]
+        yield law(_same(student.state_dict(), before, names, layer, wanted),
+                  "with layers [3, 1] the student's layers are others: take them as given, in this order")  # fmt: skip
 
 
 def _gpt(layers, seed):

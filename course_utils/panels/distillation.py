@@ -57,6 +57,7 @@ DIALS = {
     "source": Choice(label="learns from", options=tuple(d.SOURCES), help="The teacher's probabilities, or a control."),
     "images": Choice(label="images", options=(50, 100, 200, 400, 1257), help="How many images it learns from."),
     "width": Choice(label="width", options=(4, 8, 16, 32, 64, 128), help="Hidden units of the student."),
+    "steps": Choice(label="steps", options=(600, 1500), help="How long it trains: 64 images a step."),
     "transfer": Choice(label="images for the teacher", options=(50, 100, 200, 400, 800, 1257),
                        help="How many images, labelled or not, the teacher or the student itself names."),
 }  # fmt: skip
@@ -67,7 +68,7 @@ def student_panel() -> TrainingPanel:
     return TrainingPanel(
         d.student_recipe,
         title="A student of digits",
-        settings=["source", "images", "width"],
+        settings=["source", "images", "width", "steps"],
         knobs=["temperature", "alpha", "lr"],
         views=[TEST, LOSS],
         controls=DIALS,

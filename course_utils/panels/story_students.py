@@ -12,6 +12,8 @@ from course_utils.live import Choice, Explorer, LossView, Shown, Slider, Trainin
 from course_utils.panels.stories import ABILITIES
 
 HELD_OUT = LossView(title="Loss on held-out stories", curves={"held-out": "held-out"}, top=3.0)
+TAUGHT = LossView(title="Loss: held-out, and in training (a KL where probabilities teach)", top=4.0,
+                  curves={"loss": "training", "held-out": "held-out"})  # fmt: skip
 STEPS = Choice(label="steps", options=(100, 150, 200, 300, 400, 800), help="How long it trains: 16 stories a step.")
 DIVERGENCE = Choice(label="divergence", options=tuple(DIVERGENCES),
                     help="Forward KL, reverse KL, or a mix of both. For probabilities and own samples.")  # fmt: skip
@@ -55,7 +57,7 @@ def taught_panel() -> TrainingPanel:
         "steps": STEPS,
     }
     return TrainingPanel(s.taught_recipe, title="Ways to teach a language", settings=list(controls),
-                         views=[HELD_OUT, ABILITIES], controls=controls, seeds=True)  # fmt: skip
+                         views=[TAUGHT, ABILITIES], controls=controls, seeds=True)  # fmt: skip
 
 
 def ability_panel() -> TrainingPanel:

@@ -170,6 +170,7 @@ def taught(**settings):
     return studies.column("digit_sources", "accuracy", **{"source": "teacher", "temperature": 4.0, **settings})
 
 
+# %%
 labels, teacher = taught(source="labels", **few), taught(**few)
 claim("100 images: the teacher's probabilities beat the labels (10 stored seeds)", holds(teacher, labels))
 claim("they beat label smoothing (10 stored seeds)", holds(teacher, taught(source="smoothed labels", **few)))
@@ -644,10 +645,10 @@ def hinted(weight, measured):
 
 
 recipe = stories.hint_recipe()
-run = recipe.start(0)
-first = [part.to(run.device) for part in stories.true_texts(16)]
-without, full = (recipe.loss(run.model, first, hint_weight=weight).item() for weight in (0.0, 1.0))
-claim("before training, the hint's loss is over 100 times that of the probabilities", full - without > 100 * without)
+fresh = recipe.start(0)
+batch = [part.to(fresh.device) for part in stories.true_texts(16)]
+bare, full_hint = (recipe.loss(fresh.model, batch, hint_weight=weight).item() for weight in (0.0, 1.0))
+claim("before training, the hint's loss is over 100 times that of the probabilities", full_hint - bare > 100 * bare)
 claim("with a hint of weight 0.1, the loss is higher than without, after 111 and after 300 steps (4 stored seeds)",
       all(holds(hinted(0.1, when), hinted(0.0, when)) for when in ("early", "loss")))
 claim("with weight 0.001 it does not differ after 111 steps: a null result (4 stored seeds)",
@@ -703,6 +704,7 @@ def by(way, stories=300, divergence="forward", measured="loss"):
     return studies.column("ways_to_teach", measured, way=way, stories=stories, divergence=divergence, steps=400)[:3]
 
 
+# %%
 claim("from the same 300 stories, text alone ends over 0.2 nats above probabilities (3 stored seeds)",
       min(np.subtract(by("text"), by("probabilities"))) > 0.2)
 claim("and yet over 0.5 nats below the level of word pairs (bigram): better than nothing (3 stored seeds)",
@@ -726,8 +728,8 @@ claim("of 200 stories by the student of 50, over 90 % are flawless, and fewer th
 recall(
     "text-only",
     answer="about alike, at most a little worse",
-    because="what text lacks is not truth: with the probabilities, the same stories teach far more. One story shows one "
-    "next token; the probabilities show them all.",
+    because="what text lacks is not truth: with the probabilities, the same stories teach far more. One story shows "
+    "one next token; the probabilities show them all.",
 )
 
 # %% [markdown]
@@ -791,6 +793,7 @@ def started(way, divergence="forward", measured="flawless"):
     return studies.column("ways_to_teach", measured, way=way, divergence=divergence, copied="1 and 3")
 
 
+# %%
 three = (("probabilities", "forward"), ("own samples", "forward"), ("own samples", "reverse"))
 claim("students of text alone write fewer flawless stories than all three others (3 stored seeds)",
       all(holds(started(*way), started("text")) for way in three))
@@ -822,7 +825,11 @@ claim("one of the stored students of text, trained now, ends within 0.05 nats of
 #
 # A teacher can do many things. Can a student take over one of them? Here it reads whole stories, but is taught only at
 # the tokens that test one ability: at *he* or *she*, or at a place that was named before. At all other tokens there is
-# no loss. The abilities are those of the pretraining notebook, and no token of one ability is a token of another.
+# no loss. The abilities are those of the pretraining notebook. No token of one is a token of another, except for
+# syntax; tokens that test another ability, too, are left out of its training.
+#
+# A student of places says a place everywhere, so how could it name a colour? The measure is fair to it: at each token
+# it only chooses among words of the right kind, say eight colours or eight objects, so that guessing is right in 1/8.
 
 # %%
 predict(
@@ -843,8 +850,8 @@ def of_ability(ability, measured):
 guessing = {"pronoun": 1 / 2, "feeling": 1 / 6, "thing": 1 / 8, "place": 1 / 16}  # among as many words
 claim("taught alone, he or she, feeling, thing and place are each right in over 90 % (2 stored seeds)",
       min(min(of_ability(ability, ability)) for ability in guessing) > 0.9)
-others = [max(of_ability(ability, other)) - chance for ability in stories.ABILITIES for other, chance in guessing.items()
-          if other != ability]
+others = [max(of_ability(ability, other)) - chance
+          for ability in stories.ABILITIES for other, chance in guessing.items() if other != ability]
 claim("of these four, what was not taught is under 10 points above guessing (5 abilities, 2 stored seeds each)",
       max(others) < 0.1, most=max(others))
 claim("the loss over whole stories is above ln V, that of no knowledge at all (2 stored seeds each)",
@@ -896,6 +903,7 @@ def of_teacher(units, measured="student", student=8, temperature=4.0):
                           temperature=temperature)
 
 
+# %%
 claim("the teacher of 256 units is more accurate than that of 16 (10 stored seeds)",
       holds(of_teacher(256, "teacher"), of_teacher(16, "teacher")))
 claim("and yet its students of 8 units are less accurate (10 stored seeds)", holds(of_teacher(16), of_teacher(256)))
@@ -980,7 +988,8 @@ quiz("distillation", [
 # and Niculescu-Mizil 2006, *Model Compression*. Ba and Caruana 2014, *Do Deep Nets Really Need to be Deep?*. Romero et
 # al. 2015, *FitNets*. Kim and Rush 2016, *Sequence-Level Knowledge Distillation*. Sanh et al. 2019, *DistilBERT*.
 # Cho and Hariharan 2019, *On the Efficacy of Knowledge Distillation*. Mirzadeh et al. 2020, *Improved Knowledge
-# Distillation via Teacher Assistant*. Stanton et al. 2021, *Does Knowledge Distillation Really Work?*. Beyer et al. 2022, *Knowledge Distillation: A Good
-# Teacher is Patient and Consistent*. Agarwal et al. 2024, *On-Policy Distillation of Language Models*.
+# Distillation via Teacher Assistant*. Stanton et al. 2021, *Does Knowledge Distillation Really Work?*. Beyer et al.
+# 2022, *Knowledge Distillation: A Good Teacher is Patient and Consistent*. Agarwal et al. 2024, *On-Policy
+# Distillation of Language Models*.
 #
 # **Next:** [00 Start here](00_start_here.ipynb) has the course map.

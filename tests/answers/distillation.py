@@ -120,7 +120,8 @@ WRONG = {
         (lambda z, zt, t: (z - zt - (z - zt).mean()) / (t * t), "number of classes"),
     ],
     "copy-layers": [
-        (first_layers, "must be the teacher's layer 1; it is layer 0"),
+        (first_layers, "must be the teacher's layer 2; it is layer 1"),
+        (lambda s, t, layers: by_modules(s, t, sorted(layers)), "in this order"),
         (lambda s, t, layers: by_modules(s, t, layers, shared=True), "share weights"),
         (lambda s, t, layers: by_modules(s, t, layers, parts=("norm",)), "`embed` was not copied"),
         (lambda s, t, layers: by_modules(s, t, [], parts=("embed",)), "still its own"),
