@@ -9,15 +9,15 @@ import textwrap
 from collections.abc import Sequence
 
 WIDTH, SCALE = 520, 1.5
+TRIES = 3  # on a busy machine a message between kaleido and its browser is now and then cut in two
 
 
 def png(specs: Sequence[dict], texts: Sequence[tuple[str, str]] = ()) -> str:
     """Figures and texts side by side, two in a row, as a base64 PNG. Needs the ``build`` extra (kaleido, Pillow)."""
-    import kaleido  # build time only: it starts a browser
-    from PIL import Image
+    from PIL import Image  # build time only
 
     cards = [*specs, *(_text_card(*text) for text in texts)]
-    tiles = [Image.open(io.BytesIO(kaleido.calc_fig_sync(_plain(spec), opts=_options(spec)))) for spec in cards]
+    tiles = [Image.open(io.BytesIO(_drawn(spec))) for spec in cards]
     rows = [tiles[i : i + 2] for i in range(0, len(tiles), 2)]
     width = max(sum(tile.width for tile in row) for row in rows)
     sheet = Image.new("RGB", (width, sum(max(t.height for t in row) for row in rows)), "white")
@@ -31,6 +31,17 @@ def png(specs: Sequence[dict], texts: Sequence[tuple[str, str]] = ()) -> str:
     out = io.BytesIO()
     sheet.quantize(128).save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
+
+
+def _drawn(spec: dict) -> bytes:
+    import kaleido  # build time only: it starts a browser
+
+    for left in reversed(range(TRIES)):
+        try:
+            return kaleido.calc_fig_sync(_plain(spec), opts=_options(spec))
+        except Exception:
+            if not left:
+                raise
 
 
 def _plain(spec: dict) -> dict:
