@@ -141,11 +141,11 @@ class View {
     this.waiting = false;
     if (this.closed) return;
     const { n, status, summary, state, buffers } = this.frame;
+    this.drawPlots(this.skeleton, buffers, summary); // first, while the page is laid out: it reads sizes
     this.status.textContent = status;
     this.bar.hidden = this.frame.progress === null;
     this.bar.value = this.frame.progress ?? 0;
     this.drawTexts(this.frame.texts);
-    this.drawPlots(this.skeleton, buffers, summary);
     this.speak(status);
     nameControls(this.root);
     this.drawnAt = performance.now();
@@ -161,11 +161,14 @@ class View {
     }
     skeleton.forEach((spec, i) => {
       const node = this.plots.children[i];
+      const height = `${spec.layout.height}px`;
+      if (node.style.minHeight !== height) node.style.minHeight = height;
+      const width = node.clientWidth;
+      if (width > 0) { // else not laid out yet: drawn when it is
+        const layout = { ...themed(unpack(spec.layout, buffers), node), width };
+        this.Plotly.react(node, unpack(spec.data, buffers), layout, CONFIG);
+      }
       node.setAttribute("aria-label", `${spec.layout.title.text}. ${summary}`);
-      node.style.minHeight = `${spec.layout.height}px`;
-      if (node.clientWidth === 0) return; // not laid out yet: drawn when it is
-      const layout = { ...themed(unpack(spec.layout, buffers), node), width: node.clientWidth };
-      this.Plotly.react(node, unpack(spec.data, buffers), layout, CONFIG);
     });
   }
 
