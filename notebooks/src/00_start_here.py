@@ -102,7 +102,8 @@ MachineCard(pretraining.story_recipe(measured=False))
 # ## Claims and exercises
 #
 # A section ends with a **claim**: a statement that a cell checks by running the experiment, over several seeds where
-# chance plays a part. A tick means that it held on *this* machine, now.
+# chance plays a part. (A **seed** fixes the random numbers: the same seed, the same run.) A tick means that it held on
+# *this* machine, now.
 
 # %%
 import math

@@ -1012,4 +1012,4 @@ quiz("fine_tuning", [
 # to the start). Wortsman et al. 2022, *Robust fine-tuning of zero-shot models*, and in another paper *Model soups*.
 # Mosbach et al. 2021, *On the Stability of Fine-tuning BERT*.
 #
-# **Next:** the course map in [00 Start here](00_start_here.ipynb) shows what there is.
+# **Next:** [03 Distillation](03_distillation.ipynb), where a trained model teaches a smaller one.

@@ -992,4 +992,4 @@ quiz("distillation", [
 # 2022, *Knowledge Distillation: A Good Teacher is Patient and Consistent*. Agarwal et al. 2024, *On-Policy
 # Distillation of Language Models*.
 #
-# **Next:** [00 Start here](00_start_here.ipynb) has the course map.
+# **Next:** [04 Initialization](04_initialization.ipynb), about where all training starts.

@@ -1203,4 +1203,4 @@ quiz("initialization", [
 # *Tensor Programs V* (tuning large models by small ones). Ash and Adams 2020, *On Warm-Starting Neural Network
 # Training*.
 #
-# **Next:** the course map in [00 Start here](00_start_here.ipynb) shows what there is.
+# **Next:** the course map in [00 Start here](00_start_here.ipynb) shows what you have done, and what is left.
