@@ -10,6 +10,7 @@ from collections.abc import Callable
 from course_utils.training import Cost, Experiment, Run, estimate
 
 FRAME_SECONDS = 0.1
+HAND_SECONDS = 0.25  # after a moved knob: while a hand is on it, the next move's picture shall not have to wait
 SWITCH_SECONDS = 0.0005  # how long other threads, which carry messages and pictures, may have to wait for Python
 
 _one_at_a_time = threading.RLock()  # taken before any session's own lock
@@ -112,7 +113,8 @@ class Session:
             # A moved knob is marked on the curve at once, before the step that shows what it does.
             moved = any([run.read_mailbox() for run in ready]) or moved
             if (moved or time.perf_counter() >= next_frame) and self._draw():
-                moved, next_frame = False, time.perf_counter() + FRAME_SECONDS
+                next_frame = time.perf_counter() + (HAND_SECONDS if moved else FRAME_SECONDS)
+                moved = False
             for run in ready:
                 run.step()
             done, counted = done + 1, counted + 1
