@@ -4,7 +4,6 @@ import ast
 import os
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -156,13 +155,14 @@ def seconds_to_import(modules):
     keeps = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     code = ("from time import perf_counter as now; start = now(); import torch; torch_is_in = now(); "
             f"import {modules}; print(torch_is_in - start, now() - torch_is_in)")
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=keeps, capture_output=True, text=True, check=True)
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=keeps, capture_output=True, check=True)
     return [float(seconds) for seconds in answer.stdout.split()]
 
 
 def test_importing_the_headless_course_takes_hardly_longer_than_importing_torch():
     # The fastest of each counts: other work on the machine can only make an import slower.
-    torch, course = (min(times) for times in zip(*(seconds_to_import(", ".join(headless())) for _ in range(6))))
+    times = [seconds_to_import(", ".join(headless())) for _ in range(6)]
+    torch, course = (min(column) for column in zip(*times, strict=True))
     ratio = 1 + course / torch
     print(f"importing torch and all headless modules takes {ratio:.3f} times as long as torch alone ({torch:.2f} s)")
     assert ratio <= SLOWER
