@@ -137,16 +137,15 @@ class _Stack:
             start = end
         states = [dict(network.named_parameters()) for network in networks]
         rows = [torch.cat([state[name].detach().flatten() for name in self.order]) for state in states]
-        self.weights = torch.stack(rows).requires_grad_()  # (K, weights)
+        self.weights = torch.stack(rows)  # (K, weights)
 
     def by_name(self, weights: Tensor) -> dict[str, Tensor]:
-        """(..., weights) as tensors by name, each (..., *shape)."""
+        """(..., weights) as tensors by name, each (..., *shape), which share its memory."""
         pieces = zip(self.order, weights.split(self.sizes, dim=-1), strict=True)
-        return {name: piece.reshape(*weights.shape[:-1], *self.shapes[name]) for name, piece in pieces}
+        return {name: piece.unflatten(-1, self.shapes[name]) for name, piece in pieces}
 
-    def apply(self, function: Callable, weights: Tensor, *inputs: object) -> Tensor:
-        """``function(model, *inputs)`` for the model with these weights, (weights,)."""
-        found = self.by_name(weights)
+    def apply(self, function: Callable, found: dict[str, Tensor], *inputs: object) -> Tensor:
+        """``function(model, *inputs)`` for the model with these weights by name."""
         named = {f"model.{alias}": found[name] for alias, name in self.aliases.items()}
         return functional_call(_Applied(self.module, function), named, inputs, tie_weights=False)
 
@@ -172,12 +171,13 @@ class Fleet(nn.Module):
             group = [networks[k] for k in alike]
             _check_alike(group)
             self.stacks.append(_Stack(group, _kinds(group[0], {}, decay=False)))
-        self.weights = nn.ParameterList(stack.weights.detach() for stack in self.stacks)
+        self.weights = nn.ParameterList(stack.weights for stack in self.stacks)
         self.first: Tensor | None = None  # each network's first loss
 
     def each(self, function: Callable[..., Tensor], *inputs: object) -> Tensor:
         """``function(network, *inputs)`` for every network, (networks, ...), in the order they were given in."""
-        found = [vmap(partial(stack.apply, function), in_dims=(0, *[None] * len(inputs)))(weights, *inputs)
+        dimensions = (0, *[None] * len(inputs))
+        found = [vmap(partial(stack.apply, function), dimensions)(stack.by_name(weights), *inputs)
                  for stack, weights in zip(self.stacks, self.weights, strict=True)]  # fmt: skip
         order = [k for alike in self.members for k in alike]
         return torch.cat(found)[torch.tensor(order).argsort().to(found[0].device)]
@@ -225,7 +225,7 @@ class _Piece:
 def _groups(stack: _Stack, lr: list[float], weight_decay: list[float]) -> list[dict]:
     """Parameter groups for the optimizer: all pieces, of whichever network, with the same settings together."""
     pieces: dict[tuple[float, float], list[_Piece]] = {}
-    for k, row in enumerate(stack.weights.detach()):
+    for k, row in enumerate(stack.weights):
         for (decays, factor), columns in stack.parts.items():
             settings = lr[k] * factor, weight_decay[k] if decays else 0.0
             pieces.setdefault(settings, []).append(_Piece(k, columns, row[columns]))
@@ -259,10 +259,15 @@ def _train(stack: _Stack, optimizer, draw, loss, schedule, steps: int) -> tuple[
     losses = torch.full((steps, len(stack.weights)), math.nan, dtype=torch.float64)
     first: list[float] = []
     diverged_at: list[int | None] = [None] * len(stack.weights)
+    weights = {name: weight.requires_grad_() for name, weight in stack.by_name(stack.weights).items()}
+    gradients = torch.empty_like(stack.weights)
+    places = stack.by_name(gradients)
     for step in range(steps):
         batch, dimension = draw()
-        now = vmap(partial(stack.apply, loss), in_dims=(0, dimension))(stack.weights, batch)  # (K,)
-        (gradients,) = torch.autograd.grad(now.sum(), stack.weights)  # no loss depends on another's weights
+        now = vmap(partial(stack.apply, loss), in_dims=(0, dimension))(weights, batch)  # (K,)
+        found = torch.autograd.grad(now.sum(), list(weights.values()))  # no loss depends on another's weights
+        for place, gradient in zip(places.values(), found, strict=True):
+            place.copy_(gradient)
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * schedule(step)
             for piece in group["pieces"]:
@@ -292,6 +297,6 @@ def _accuracy(stack: _Stack, test: Sequence[Tensor], diverged_at: Sequence[int |
         return (guess == targets).sum() / (targets >= 0).sum()
 
     with torch.no_grad():
-        shares = vmap(partial(stack.apply, right))(stack.weights).cpu()
+        shares = vmap(partial(stack.apply, right))(stack.by_name(stack.weights)).cpu()
     lost = torch.tensor([step is not None for step in diverged_at])
     return shares.masked_fill(lost, math.nan)
