@@ -31,6 +31,15 @@ def _(answer):
         "took the logarithm to base 2: nats use the natural one": each.mean() / math.log(2),
         "used logits as if they were log probabilities: apply `log_softmax` first":
             -logits[:-1].gather(1, tokens[1:, None]).mean(),
+        "applied a softmax before `cross_entropy`, which applies its own":
+            F.cross_entropy(logits[:-1].softmax(-1), tokens[1:]),
+        "took -p: the loss is -ln p": -logits[:-1].softmax(-1).gather(1, tokens[1:, None]).mean(),
+        "took the softmax over the tokens of the text: each row has its own, over the vocabulary (dim -1)":
+            -logits[:-1].log_softmax(0).gather(1, tokens[1:, None]).mean(),
+        "averaged over the whole vocabulary: only the token that came counts": -logits[:-1].log_softmax(-1).mean(),
+        "paired row i with token i, and left out the first: row i predicts token i + 1":
+            F.cross_entropy(logits[1:], tokens[1:]),
+        "took exp of the loss, the number of tokens it hesitates between": each.mean().exp(),
     }  # fmt: skip
     yield compare(answer(logits.clone(), tokens.clone()), each.mean(), mistakes=mistakes, what="the loss")
     flat = torch.zeros(4, 7)
@@ -47,7 +56,7 @@ def _(answer):
     """answer(logits (vocabulary,), temperature, generator) -> one token, a whole number."""
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
     first = answer(logits.clone(), 1.0, runtime.generator(0))
-    yield law(_whole(first), f"expected one token number, got {_shown(first)}: use `.item()`")
+    yield law(_whole(first), f"expected one token number, an int, got {_shown(first)}{_remedy(first)}")
     twice = [[int(answer(logits.clone(), 1.0, rng)) for _ in range(20)] for rng in map(runtime.generator, (3, 3))]
     yield law(twice[0] == twice[1],
               "the same seed gives different tokens: pass `generator=generator` to `torch.multinomial`")  # fmt: skip
@@ -89,10 +98,16 @@ def _(answer):
         "took the logarithm to base 2: nats use the natural one": wanted / math.log(2),
         "computed the unigram level: use the token before, too":
             -torch.xlogy(counts.sum(0), counts.sum(0) / total).sum() / total,
+        "divided column b by the sum of row b: a row's sum needs `keepdim=True` to divide its own row":
+            -torch.xlogy(counts, counts / counts.sum(1)).sum() / total,
+        "summed over the pairs: divide by their number": total * wanted,
+        "divided by the number of cells of the table: divide by the number of pairs counted": total * wanted / 9,
+        "averaged over kinds of pairs as if each came equally often: weigh each by its count":
+            -(counts / rows)[counts > 0].log().mean(),
     }  # fmt: skip
     found = answer(counts.clone())
-    yield law(not _is_nan(found),
-              "your result is nan: a pair that never occurs counts 0, and 0 · ln 0 is 0 here (`torch.xlogy`)")
+    yield law(_is_finite(found), "your result is nan or infinite: a pair that never occurs counts 0, and 0 · ln 0 is "
+                                 "0 here (`torch.xlogy`)")  # fmt: skip
     yield compare(found, wanted, mistakes=mistakes, what="the level")
     yield compare(answer(10 * counts), wanted, what="the level of ten times the same counts")
     yield compare(answer(torch.eye(3)), 0.0, what="the level where each token tells the next one")
@@ -106,17 +121,32 @@ def _(answer):
 
     right = cosine(100, warmup=10)
     wanted = curve(lambda step, *_: right(step))
+
+    def warm(shape):
+        return curve(lambda s, n, w: (s + 1) / w if s < w else shape(s, n, w))
+
     mistakes = {
         "began the warmup at 0: the first step then does nothing; step 0 gets 1 / warmup":
             curve(lambda s, n, w: s / w if s < w else right(s)),
-        "used half a period too much: the cosine runs from 0 to π": curve(
-            lambda s, n, w: (s + 1) / w if s < w else 0.5 * (1 + math.cos(2 * math.pi * (s - w) / (n - w)))),
-        "started the cosine at step 0 and not where the warmup ends": curve(
-            lambda s, n, w: (s + 1) / w if s < w else 0.5 * (1 + math.cos(math.pi * s / n))),
+        "used half a period too much: the cosine runs from 0 to π": warm(
+            lambda s, n, w: 0.5 * (1 + math.cos(2 * math.pi * (s - w) / (n - w)))),
+        "used a quarter of a period: half a cosine runs from 0 to π": warm(
+            lambda s, n, w: math.cos(math.pi / 2 * (s - w) / (n - w))),
+        "left out π: half a cosine runs from 0 to π": warm(lambda s, n, w: 0.5 * (1 + math.cos((s - w) / (n - w)))),
+        "made it rise from 0 to 1 after the warmup: it falls from 1 to 0": warm(
+            lambda s, n, w: 0.5 * (1 - math.cos(math.pi * (s - w) / (n - w)))),
+        "started the cosine at step 0 and not where the warmup ends": warm(
+            lambda s, n, w: 0.5 * (1 + math.cos(math.pi * s / n))),
+        "divided by all steps: the cosine has only those after the warmup": warm(
+            lambda s, n, w: 0.5 * (1 + math.cos(math.pi * (s - w) / n))),
+        "began the cosine a step early: at step `warmup` it is still 1": warm(
+            lambda s, n, w: 0.5 * (1 + math.cos(math.pi * (s + 1 - w) / (n - w)))),
+        "let the warmup go on at step `warmup`: the cosine begins there, with 1": curve(
+            lambda s, n, w: (s + 1) / w if s <= w else right(s)),
         "forgot the warmup": curve(lambda s, n, w: 0.5 * (1 + math.cos(math.pi * s / n))),
-        "fell along a straight line": curve(lambda s, n, w: (s + 1) / w if s < w else 1 - (s - w) / (n - w)),
-        "let the cosine run from 1 to -1: shift and halve it": curve(
-            lambda s, n, w: (s + 1) / w if s < w else math.cos(math.pi * (s - w) / (n - w))),
+        "fell along a straight line": warm(lambda s, n, w: 1 - (s - w) / (n - w)),
+        "let the cosine run from 1 to -1: shift and halve it": warm(
+            lambda s, n, w: math.cos(math.pi * (s - w) / (n - w))),
     }  # fmt: skip
     yield compare(curve(answer), wanted, mistakes=mistakes, what="your factors at steps 0, 4, 9, 10, 55 and 99 of 100")
     yield compare(float(answer(0, 50, 0)), 1.0, what="the factor at step 0 without a warmup")
@@ -135,8 +165,12 @@ def _whole(value: object) -> bool:
     return isinstance(value, int)
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float | torch.Tensor) and bool(torch.isnan(torch.as_tensor(value)).any())
+def _remedy(value: object) -> str:
+    return ": use `.item()`" if isinstance(value, torch.Tensor) and value.numel() == 1 else ""
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float | torch.Tensor) or bool(torch.isfinite(torch.as_tensor(value)).all())
 
 
 def _shown(value: object) -> str:

@@ -17,6 +17,7 @@ def _(answer):
         "returned the probability and not the loss": 1 / 150,
         "forgot the minus sign: the loss is -ln(1/n)": -math.log(150),
         "returned the number of words: the loss is its logarithm": 150.0,
+        "divided by the number of words: all of them have the same loss": math.log(150) / 150,
     }
     yield compare(answer(150), math.log(150), mistakes=mistakes, what="the loss for 150 words")
     yield compare(answer(2), math.log(2), what="the loss for 2 words")
