@@ -7,6 +7,7 @@ start is the subject of `course_utils.initialization`.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +38,10 @@ class MLP(nn.Module):
 
     def __init__(self, sizes, *, activation="relu", residual=False, norm=False, bias=True):
         super().__init__()
-        sizes = [int(size) for size in sizes]
+        try:
+            sizes = [operator.index(size) for size in sizes]
+        except TypeError:
+            raise ValueError(f"sizes {sizes}: expected whole numbers, e.g. [64, 128, 10]") from None
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes {sizes}: expected at least an input and an output width, each 1 or more")
         if activation not in ACTIVATIONS:
@@ -68,11 +72,13 @@ class GPTConfig:
     tied: bool = True
 
     def __post_init__(self):
-        for name in ("vocab_size", "context", "width", "heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)}: expected 1 or more")
-        if self.layers < 0:
-            raise ValueError(f"layers {self.layers}: expected 0 or more")
+        for name, least in {"vocab_size": 1, "context": 1, "width": 1, "heads": 1, "layers": 0}.items():
+            value = getattr(self, name)
+            if not hasattr(value, "__index__"):
+                raise ValueError(f"{name} {value!r}: expected a whole number")
+            if value < least:
+                raise ValueError(f"{name} {value}: expected {least} or more")
+            object.__setattr__(self, name, operator.index(value))  # NumPy's integers cannot be written to a file
         if self.width % self.heads:
             low = self.width // self.heads * self.heads
             nearby = f"{low} or {low + self.heads}" if low else f"{self.heads}"
@@ -90,8 +96,8 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (batch, heads, tokens, width / heads)."""
-        batch, tokens, _ = x.shape
-        return self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        batch, tokens, width = x.shape
+        return self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.split(x)
@@ -139,10 +145,17 @@ class GPT(nn.Module):
 
     def start(self, tokens: Tensor) -> Tensor:
         """The residual stream before the first block: (batch, tokens, width)."""
-        length = tokens.shape[-1]
+        if tokens.ndim != 2:
+            raise ValueError(f"tokens of shape {tuple(tokens.shape)}: expected (batch, tokens)")
+        length = tokens.shape[1]
         if length > self.config.context:
             raise ValueError(f"{length} tokens do not fit into a context of {self.config.context}")
-        return self.embed(tokens) + self.position(torch.arange(length, device=tokens.device))
+        try:
+            embedded = self.embed(tokens)
+        except IndexError:
+            found, last = f"tokens from {tokens.min()} to {tokens.max()}", self.config.vocab_size - 1
+            raise IndexError(f"{found}: this GPT knows 0 to {last}") from None
+        return embedded + self.position(torch.arange(length, device=tokens.device))
 
     def forward(self, tokens: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits (batch, tokens, vocabulary) and, with targets, the mean cross-entropy in nats per token.
@@ -164,7 +177,8 @@ class GPT(nn.Module):
         for block in self.blocks:
             maps.append(block.attention.weights(block.norm1(x)))
             x = block(x)
-        return torch.stack(maps) if maps else tokens.new_zeros(0, *tokens.shape[:1], self.config.heads, 0, 0)
+        batch, length = tokens.shape
+        return torch.stack(maps) if maps else x.new_zeros(0, batch, self.config.heads, length, length)
 
 
 def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:

@@ -1,5 +1,9 @@
 """The models do what their papers say; `transformers`' GPT-2 is the oracle for ours."""
 
+import json
+from dataclasses import asdict
+
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -103,9 +107,39 @@ def test_a_context_that_is_too_long_is_refused():
         GPT(SMALL)(tokens(length=17))
 
 
+@pytest.mark.parametrize("shape", [(5,), (1, 2, 5)])
+def test_tokens_are_rows(shape):
+    with pytest.raises(ValueError, match="tokens of shape .*: expected \\(batch, tokens\\)"):
+        GPT(SMALL)(torch.zeros(shape, dtype=torch.long))
+
+
+@pytest.mark.parametrize("token", [-1, 50])
+def test_a_token_outside_the_vocabulary_is_named(token):
+    with pytest.raises(IndexError, match=f"tokens from .*{token}.*: this GPT knows 0 to 49"):
+        GPT(SMALL)(torch.tensor([[3, token]]))
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
+def test_no_tokens_give_no_logits(shape):
+    assert GPT(SMALL)(torch.zeros(shape, dtype=torch.long))[0].shape == (*shape, 50)
+
+
+def test_without_blocks_there_is_no_attention_to_show():
+    gpt = GPT(GPTConfig(vocab_size=50, width=32, layers=0))
+    maps = gpt.attention_maps(tokens())
+    assert maps.shape == (0, 2, 4, 16, 16) and maps.dtype == torch.float32
+
+
+def test_sizes_of_numpy_become_plain_numbers():
+    config = GPTConfig(vocab_size=np.int64(50), width=np.int64(32))
+    assert json.loads(json.dumps(asdict(config)))["width"] == 32
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
+        ({"width": 32.0}, "width 32.0: expected a whole number"),
+        ({"heads": "4"}, "heads '4': expected a whole number"),
         ({"width": 30}, "width 30 is not divisible by heads 4: choose 28 or 32"),
         ({"width": 2}, "width 2 is not divisible by heads 4: choose 4"),
         ({"heads": 0}, "heads 0: expected 1 or more"),
@@ -139,7 +173,10 @@ def test_norm_makes_hidden_signals_unit_sized():
     assert torch.allclose(hidden.var(-1, correction=0), torch.ones(8), atol=1e-3)
 
 
-@pytest.mark.parametrize("sizes, options", [([3], {}), ([3, 0], {}), ([3, 2], {"activation": "sine"})])
+@pytest.mark.parametrize(
+    "sizes, options",
+    [([3], {}), ([3, 0], {}), ([3.5, 2], {}), (64, {}), ([3, 2], {"activation": "sine"})],
+)
 def test_a_bad_mlp_is_refused(sizes, options):
     with pytest.raises(ValueError, match="sizes|choose one of relu"):
         MLP(sizes, **options)
