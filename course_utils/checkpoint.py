@@ -25,12 +25,16 @@ def save(model: GPT | MLP, path: str | Path, *, card: dict[str, object]) -> Path
     """Write the weights to ``path`` (.safetensors) and the model card to the .md beside it; returns the path.
 
     card: what a reader wants to know, e.g. data, steps, seed, held-out loss, floor, command. The shape and the
-    checksum are added.
+    checksum are added.  ValueError for a model that no longer has the shape it was built with.
     """
     from safetensors.torch import save_file
 
-    path = Path(path).with_suffix(".safetensors")
+    path = _file(path)
     state = _state(model)
+    changed = _differences(state, _state(_build(_shape(model))))
+    if changed:
+        problem = f"this {type(model).__name__} is not as it was built ({_some(changed)})"
+        raise ValueError(f"{problem}: merge its adapters first, or build one of the shape it has now")
     checksum = _checksum(state)
     about = {"shape": _shape(model), "sha256": checksum}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +46,8 @@ def save(model: GPT | MLP, path: str | Path, *, card: dict[str, object]) -> Path
 
 
 def load(path: str | Path) -> GPT | MLP:
-    """The model of a checkpoint, on the CPU. A bare name such as ``"story_gpt"`` is one that the course ships.
+    """The model of a checkpoint, on the CPU. A bare name such as ``"story_gpt"`` is one that the course ships,
+    where it ships one, else a file in this folder.
 
     FileNotFoundError where there is none; DamagedCheckpoint if the file is broken or its weights were altered.
     """
@@ -53,16 +58,16 @@ def load(path: str | Path) -> GPT | MLP:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})[KEY])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        model, checksum = _build(about["shape"]), about["sha256"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         problem = f"{path.name} is no checkpoint of this course, or damaged ({error})"
         raise DamagedCheckpoint(f"{problem}: {ADVICE}") from None
-    if _checksum(state) != about["sha256"]:
+    if _checksum(state) != checksum:
         raise DamagedCheckpoint(f"{path.name} does not match its checksum: {ADVICE}")
-    model = _build(about["shape"])
-    wanted = _state(model)
-    wrong = [name for name, tensor in wanted.items() if name not in state or state[name].shape != tensor.shape]
-    if wrong or len(state) != len(wanted):
-        raise DamagedCheckpoint(f"{path.name} lacks {', '.join(wrong) or 'nothing, but holds more'}: {ADVICE}")
+    wrong = _differences(state, _state(model))
+    if wrong:
+        raise DamagedCheckpoint(f"{path.name} has other weights than its shape says ({_some(wrong)}): {ADVICE}")
+    model.to(next(iter(state.values())).dtype)
     model.load_state_dict(state, strict=False)  # a tied head is stored once
     runtime.use_threads(count_parameters(model))
     return model
@@ -76,15 +81,20 @@ def card(path: str | Path) -> str:
 ADVICE = "save it again, or restore the shipped one with `git checkout`"
 
 
-def _find(path: str | Path) -> Path:
+def _file(path: str | Path) -> Path:
+    """The path with its suffix; other dots belong to the name, as in ``lr0.01``."""
     path = Path(path)
-    if path.parent == Path(".") and not path.suffix and not path.exists():
-        path = SHIPPED / path
-    path = path.with_suffix(".safetensors")
-    if not path.exists():
+    return path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")
+
+
+def _find(path: str | Path) -> Path:
+    file = _file(path)
+    if file.parent == Path(".") and file.name != str(path) and (SHIPPED / file).exists():
+        return SHIPPED / file
+    if not file.is_file():
         shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors")))
-        raise FileNotFoundError(f"no checkpoint {path}: the course ships {shipped or 'none'}")
-    return path
+        raise FileNotFoundError(f"no checkpoint {file}: the course ships {shipped or 'none'}")
+    return file
 
 
 def _shape(model: nn.Module) -> dict:
@@ -97,11 +107,23 @@ def _shape(model: nn.Module) -> dict:
     raise TypeError(f"a {type(model).__name__} cannot be saved: expected a GPT or an MLP")
 
 
+BUILDERS = {"GPT": lambda **fields: GPT(GPTConfig(**fields)), "MLP": MLP}
+
+
 def _build(shape: dict) -> GPT | MLP:
-    (kind, options), *_ = shape.items()
-    if kind == "GPT":
-        return GPT(GPTConfig(**options))
-    return MLP(options.pop("sizes"), **options)
+    ((kind, options),) = shape.items()
+    with torch.random.fork_rng(devices=[]):  # PyTorch's own layers draw weights, which are then replaced
+        return BUILDERS[kind](**options)
+
+
+def _differences(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:
+    """Names of the weights that only one of them has, or that differ in shape."""
+    shapes, expected = ({name: tensor.shape for name, tensor in each.items()} for each in (state, wanted))
+    return [name for name in expected | shapes if shapes.get(name) != expected.get(name)]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
@@ -118,5 +140,5 @@ def _checksum(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(state[name].to(torch.float32).numpy().tobytes())
+        digest.update(state[name].flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -52,6 +52,57 @@ def test_a_missing_one_names_those_that_ship():
         checkpoint.load("nosuch")
 
 
+def test_the_end_of_a_name_is_part_of_it(tmp_path):
+    first, second = MLP([2, 2]), MLP([2, 2])
+    paths = [checkpoint.save(model, tmp_path / f"lr0.{k}", card={}) for k, model in enumerate((first, second))]
+    assert [path.name for path in paths] == ["lr0.0.safetensors", "lr0.1.safetensors"]
+    assert torch.equal(checkpoint.load(tmp_path / "lr0.0").layers[0].weight, first.layers[0].weight)
+
+
+def test_a_bare_name_is_a_shipped_one_or_else_a_file_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = MLP([2, 2])
+    checkpoint.save(model, "mine", card={})
+    assert torch.equal(checkpoint.load("mine").layers[0].weight, model.layers[0].weight)
+    checkpoint.save(model, "story_gpt", card={})
+    assert isinstance(checkpoint.load("story_gpt"), GPT)
+    assert isinstance(checkpoint.load("story_gpt.safetensors"), MLP)
+    (tmp_path / "story_teacher").mkdir()
+    assert isinstance(checkpoint.load("story_teacher"), GPT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_number_formats_come_back_exactly(dtype, tmp_path):
+    model = GPT(MODELS[0].config).to(dtype)
+    again = checkpoint.load(checkpoint.save(model, tmp_path / "one", card={}))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_no_bit_can_flip_unseen(tmp_path):
+    path = checkpoint.save(MLP([2, 2], bias=False).double(), tmp_path / "one", card={})
+    logits, whole = checkpoint.load(path)(torch.ones(1, 2).double()), path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1:])
+        with pytest.raises(DamagedCheckpoint):
+            checkpoint.load(path)
+    path.write_bytes(whole)
+    assert torch.equal(checkpoint.load(path)(torch.ones(1, 2).double()), logits)
+
+
+def test_a_model_with_another_shape_than_it_was_built_with_is_not_saved(tmp_path):
+    model = MLP([4, 8, 3])
+    model.layers[1] = torch.nn.Linear(8, 2)
+    with pytest.raises(ValueError, match=r"this MLP is not as it was built \(layers.1.weight, layers.1.bias\)"):
+        checkpoint.save(model, tmp_path / "one", card={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_loading_and_saving_leave_the_global_generator_alone(tmp_path):
+    before = torch.random.get_rng_state()
+    checkpoint.load(checkpoint.save(MODELS[0], tmp_path / "one", card={}))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
 def test_only_the_courses_models_are_saved(tmp_path):
     with pytest.raises(TypeError, match="a Linear cannot be saved: expected a GPT or an MLP"):
         checkpoint.save(torch.nn.Linear(2, 2), tmp_path / "one", card={})
