@@ -12,7 +12,7 @@ from course_utils import checkpoint, data, pretraining, runtime, studies, traini
 from course_utils.lesson import holds
 from course_utils.models import GPT, GPTConfig
 from course_utils.panels import inside, scaling, stories, texts
-from course_utils.pretraining import head_start
+from course_utils.pretraining import embeddings, head_start
 from course_utils.studies.pretraining import _copied
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
@@ -51,6 +51,14 @@ def test_a_shorter_context_sees_the_beginnings_of_stories():
     run.step()
     assert run.model.config.context == 8
     assert 0 < pretraining.held_out_loss(run.model, stories=100) < 6
+
+
+def test_what_a_model_writes_is_judged(gpt):
+    right = pretraining.judge_written(gpt, runtime.generator(0))
+    assert set(right) == {f"written {name}" for name in ("syntax", "pronoun", "feeling", "thing", "place")}
+    assert min(right.values()) > 0.5
+    run = pretraining.story_recipe(judged=True, measured=False).start(0)
+    assert run.history["written syntax"].last == run.history["written thing"].last == 0  # words in no order
 
 
 @pytest.mark.parametrize("options, message", [
@@ -229,12 +237,26 @@ def test_attention_and_embeddings_come_from_the_model_that_is_chosen(gpt, monkey
     assert "This plane holds" in inside.embedding_panel(models).shown.summary
 
 
+def test_embeddings_tell_kinds_and_pronouns_apart_once_they_are_learned(gpt):
+    fresh = pretraining.story_recipe(measured=False).start(0).model
+    assert embeddings.nearest_is_of_kind(fresh) < 0.5 < 0.9 < embeddings.nearest_is_of_kind(gpt) <= 1
+    with torch.no_grad():  # the same row for all names with one pronoun: read off exactly
+        for side, names in ((1.0, embeddings.KINDS["she"]), (-1.0, embeddings.KINDS["he"])):
+            for name in names:
+                fresh.embed.weight[data.STORY_VOCAB.index(name)] = side
+    assert embeddings.pronoun_is_read(fresh) == 1
+
+
 def test_the_scaling_panel_predicts_what_the_law_says():
     rows = [{"parameters": n, "tokens": d, "steps": d, "loss": y} for n, d, y in zip(*law_data(0.05), strict=True)]
     law = pretraining.fit_scaling_law(*law_data(0.05), floor=0.5)
     panel = scaling.scaling_panel(law, rows)
     panel.controls["parameters"].value = 2e4
     assert f"expect a loss of {float(law.loss(2e4, 1e6)):.3f}" in panel.shown.summary
+    *pairs, yours = panel.shown.figures[0]["data"]
+    assert [line["mode"] for line in pairs[:2]] == ["lines", "markers"] and len(set(yours["x"])) == 1
+    low, high = law.interval(panel.controls["parameters"].value, panel.controls["tokens"].value)
+    np.testing.assert_allclose(yours["y"][[0, -1]], np.array([low, high]) - law.floor)
 
 
 FILES = [(b"", "empty"), (b"abc", "3 characters"), (bytes(range(256)) * 4, "UTF-8|binary"),

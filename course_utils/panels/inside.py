@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping
 import torch
 
 from course_utils import data, figures
-from course_utils.data.grammar import CAUSES, NAMES, WORDS
 from course_utils.live import Choice, Explorer, Shown, Slider
 from course_utils.models import GPT
+from course_utils.pretraining.embeddings import KINDS, rows_of
 
 Models = Mapping[str, Callable[[], GPT]]  # name -> gives the model, at the moment it is asked for
-KINDS = {"she": NAMES["she"], "he": NAMES["he"], "feeling": tuple(CAUSES)} | {
-    kind: WORDS[kind] for kind in ("colour", "object", "place")
-}
 
 
 def attention_panel(models: Models) -> Explorer:
@@ -32,14 +29,18 @@ def attention_panel(models: Models) -> Explorer:
         weights = gpt.attention_maps(tokens)[layer - 1, 0, head - 1]  # (tokens, tokens)
         words = [tokenizer.vocab[token] for token in tokens[0]]
         spec = figures.heatmap(weights.numpy(), title=f"Attention of layer {layer}, head {head}", x=words, y=words,
-                               x_title="token looked at", y_title="token that looks", z_range=(0, 1))  # fmt: skip
-        spec["layout"]["height"] = 620
-        return Shown(figures=[spec], texts=[("The story", text)], summary=_strongest(weights, words))
+                               x_title="token looked at", y_title="token that looks", z_title="attention",
+                               z_range=(0, 1))  # fmt: skip
+        spec["layout"]["height"] = 16 * len(words) + 130  # a row for each word
+        for axis in ("xaxis", "yaxis"):
+            spec["layout"][axis] |= {"tickfont": {"size": 10}}
+        spec["layout"]["xaxis"]["tickangle"] = -60
+        return Shown(figures=[spec], summary=_strongest(weights, words))
 
     return Explorer(draw, title="Where a head looks", controls={
         "model": (Choice(label="model", options=tuple(models), help="Which model to look into."), next(iter(models))),
-        "story": (Slider(label="story", low=0, high=99, step=1, whole=True, help="Which story it reads."), 4),
-        "layer": (Slider(label="layer", low=1, high=most, step=1, whole=True, help="From the input up."), 2),
+        "story": (Slider(label="story", low=0, high=99, step=1, whole=True, help="Which story it reads."), 42),
+        "layer": (Slider(label="layer", low=1, high=most, step=1, whole=True, help="From the input up."), 1),
         "head": (Slider(label="head", low=1, high=most, step=1, whole=True, help="Which head of this layer."), 1),
     })  # fmt: skip
 
@@ -55,14 +56,11 @@ def _strongest(weights: torch.Tensor, words: list[str]) -> str:
 
 def embedding_panel(models: Models) -> Explorer:
     """The embeddings of words by kind, in the two directions in which they differ most."""
-    ids = {word: place for place, word in enumerate(data.STORY_VOCAB)}
-
     def draw(*, model, kinds):
         chosen = KINDS if kinds == "all" else {kind: KINDS[kind] for kind in kinds.split(" and ")}
-        words = [word for group in chosen.values() for word in group]
+        words = sum(chosen.values(), ())
         groups = [kind for kind, group in chosen.items() for _ in group]
-        table = models[model]().embed.weight.detach()[[ids[word] for word in words]].cpu()
-        plane, share = principal_plane(table)
+        plane, share = principal_plane(rows_of(models[model](), words))
         spec = figures.points(plane[:, 0].numpy(), plane[:, 1].numpy(), words, groups=groups, title="Token embeddings",
                               x_title="first principal component", y_title="second principal component")  # fmt: skip
         spec["layout"]["height"] = 520

@@ -25,6 +25,18 @@ ABILITIES = CurvesView(
     y_range=(0, 1.02),
 )
 SAMPLE = TextView(title="A story that it writes now", name="sample")
+WRITTEN = CurvesView(
+    title="What is right in 24 stories that it writes",
+    curves={
+        "written syntax": "the whole story",
+        "written pronoun": "he or she",
+        "written thing": "one coloured thing",
+        "written place": "one place",
+        "written feeling": "the feeling",
+    },
+    y_title="share of stories",
+    y_range=(0, 1.02),
+)
 
 
 def story_panel(
@@ -60,8 +72,8 @@ def guesser_panel(models: Models, *, stories: int = 2000) -> Explorer:
         return _guess(chances(who, place), tokens[:place], int(tokens[place]), tokenizer)
 
     return Explorer(draw, title="Who guesses the next word?", controls={
-        "who": (Choice(label="who guesses", options=(*tables, *models), help="What it goes by."), next(iter(tables))),
-        "place": (Slider(label="token to guess", low=1, high=len(tokens) - 1, step=1, whole=True,
+        "who": (Choice(label="who guesses", options=(*tables, *models), help="What it goes by."), list(tables)[-1]),
+        "place": (Slider(label="token to guess", low=1, high=len(tokens) - 1, step=1, whole=True, firm=True,
                          help="Which token of the story comes next."), 12),
     })  # fmt: skip
 
@@ -107,7 +119,7 @@ def prompt_panel(models: Models, *, prompt: str = "Anna has a") -> Explorer:
         "prompt": (Line(label="prompt", help="How the story begins. Press Enter to finish."), prompt),
         "temperature": (Slider(label="temperature", low=0.0, high=3.0, step=0.05,
                                help="Divides the logits: 0 always takes the likeliest token, 3 is wild."), 1.0),
-        "top_k": (Slider(label="top-k", low=1, high=len(tokenizer), step=1, whole=True,
+        "top_k": (Slider(label="top-k", low=1, high=len(tokenizer), step=1, whole=True, firm=True,
                          help="Only the k likeliest tokens may be drawn."), len(tokenizer)),
         "seed": (Slider(label="seed", low=0, high=99, step=1, whole=True, help="Other dice."), 0),
     })  # fmt: skip

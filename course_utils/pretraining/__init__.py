@@ -6,6 +6,7 @@ from course_utils.pretraining.scaling import ScalingLaw, fit_scaling_law
 from course_utils.pretraining.stories import (
     evaluate,
     held_out_loss,
+    judge_written,
     story_pool,
     story_recipe,
     story_sample,
@@ -19,6 +20,7 @@ __all__ = [
     "evaluate",
     "fit_scaling_law",
     "held_out_loss",
+    "judge_written",
     "next_token_probabilities",
     "ngram_tables",
     "sample",

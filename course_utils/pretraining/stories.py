@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 import torch
@@ -14,6 +15,7 @@ from course_utils.training import Experiment, constant, cosine
 
 HELD_OUT_SEED = 1_000_003  # of stories that nothing trains on
 HELD_OUT = 64  # stories measured on the way, in one pass
+WRITTEN = 24  # stories that a model writes to be judged
 LR = 5e-3
 SCHEDULES = ("cosine", "constant")
 
@@ -31,12 +33,13 @@ def story_recipe(
     horizon: int | None = None,
     stories: int = 20_000,
     measured: bool = True,
+    judged: bool = False,
 ) -> Experiment:
     """Pretrain a GPT on stories with AdamW, 16 stories a step.
 
     init: a scheme of `initialization`.  schedule: "cosine" or "constant"; horizon: the step at which the cosine
     reaches 0, the last one by default.  stories: how many different ones there are to learn from.  measured:
-    whether to measure the held-out loss, the abilities and a sample on the way.
+    whether to measure the held-out loss, the abilities and a sample on the way.  judged: also what it writes.
     """
     config = GPTConfig(vocab_size=len(data.STORY_VOCAB), context=context, width=width, heads=heads, layers=layers)
     if schedule not in SCHEDULES:
@@ -47,9 +50,14 @@ def story_recipe(
         knobs={"lr": LR, "weight_decay": 0.0},
         schedule=cosine(horizon or steps, warmup=warmup) if schedule == "cosine" else constant,
         steps=steps,
-        measures={"held-out": evaluate, "sample": story_sample} if measured else {},
+        measures=_measures(measured, judged),
         levels=data.ladder(),
     )
+
+
+def _measures(measured: bool, judged: bool) -> dict:
+    usual = {"held-out": evaluate, "sample": story_sample} if measured else {}
+    return usual | ({"written": judge_written} if judged else {})
 
 
 @cache
@@ -98,3 +106,22 @@ def write_story(model: GPT, prompt: str = "", *, generator: torch.Generator, **h
 def story_sample(model: GPT, generator: torch.Generator) -> str:
     """One story, for a panel to show; the same dice each time, so that only the model changes."""
     return write_story(model, generator=generator)
+
+
+@torch.no_grad()
+def judge_written(model: GPT, generator: torch.Generator, *, stories: int = WRITTEN) -> dict[str, float]:
+    """What is right in stories that the model writes, by ability, as "written syntax" and so on (`data.judge`).
+
+    A share of the stories that show the ability; 0 where none does. "written syntax" is the share of stories that
+    the grammar could have written, from the first word to the last.
+    """
+    tokenizer, device = data.StoryTokenizer(), next(model.parameters()).device
+    start = torch.full((stories, 1), tokenizer.begin, device=device)
+    made = sample(model, start, steps=model.config.context - 1, generator=generator, stop=tokenizer.end)
+    verdicts = [data.judge(tokenizer.decode(row)) for row in made]
+    return {f"written {ability}": _share(verdict[ability] for verdict in verdicts) for ability in verdicts[0]}
+
+
+def _share(verdicts: Iterable[bool | None]) -> float:
+    shown = [verdict for verdict in verdicts if verdict is not None]
+    return sum(shown) / max(1, len(shown))
