@@ -1,4 +1,4 @@
-"""Helpers for the course: models, one training loop, live panels, and lessons.
+"""The course's code: models, one training loop, what each subject adds, live panels, and lessons.
 
 Import the part you need, for example ``from course_utils import models, training``.
 """

@@ -23,7 +23,10 @@ HEIGHT = 360  # pixels
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One named line. low, high: edges of its band; style: which colour and dash; faded: a pinned, older run."""
+    """One named line: x and y, (points,). low, high: edges of its band, as long.
+
+    style: which colour and dash.  faded: a pinned, older run.  markers: a dot at each point.
+    """
 
     name: str
     x: np.ndarray
@@ -147,19 +150,35 @@ def points(
     x_title: str,
     y_title: str,
     groups: Sequence[str] | None = None,
+    sides: Mapping[str, str] | None = None,
+    joined: Sequence[str] = (),
+    x_log: bool = False,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
 ) -> dict:
-    """Labelled points, coloured by ``groups``."""
+    """Labelled points, coloured by ``groups``.
+
+    sides: group -> where its labels stand, such as "bottom right"; above the point by default.  joined: groups whose
+    points a line joins, in the order given.  x_range is in values, on a logarithmic axis, too.
+    """
     groups = list(groups) if groups is not None else [""] * len(labels)
     data = []
     for style, group in enumerate(dict.fromkeys(groups)):
         chosen = [i for i, name in enumerate(groups) if name == group]
+        colour = PALETTE[style % len(PALETTE)]
         data.append({
-            "type": "scatter", "mode": "markers+text", "name": group, "showlegend": bool(group),
+            "type": "scatter", "name": group, "showlegend": bool(group),
+            "mode": "lines+markers+text" if group in joined else "markers+text",
             "x": np.asarray(x)[chosen], "y": np.asarray(y)[chosen], "text": [labels[i] for i in chosen],
-            "textposition": "top center", "textfont": {"size": 11},
-            "marker": {"size": 9, "color": PALETTE[style % len(PALETTE)], "symbol": style},
+            "textposition": (sides or {}).get(group, "top center"), "textfont": {"size": 11}, "cliponaxis": False,
+            "line": {"color": colour, "width": 1.6, "dash": DASHES[style % len(DASHES)]},
+            "marker": {"size": 9, "color": colour, "symbol": style},
         })  # fmt: skip
     layout = _layout(title, x_title, y_title)
+    layout["xaxis"] |= {"type": "log" if x_log else "linear"}
+    for axis, ends, log in (("xaxis", x_range, x_log), ("yaxis", y_range, False)):
+        if ends is not None:
+            layout[axis]["range"] = np.log10(ends).tolist() if log else list(ends)
     layout["margin"]["b"] = 92  # room for a legend of two lines
     return {"data": data, "layout": layout}
 

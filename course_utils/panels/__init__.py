@@ -1,1 +1,1 @@
-"""The panels of the notebooks, ready to show: what is too long for a cell, and used more than once."""
+"""The panels of the notebooks, ready to show: what is too long for a cell, or used more than once."""

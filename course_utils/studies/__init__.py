@@ -2,7 +2,7 @@
 
 A claim over many seeds needs more time than a notebook may take, so its runs are stored in ``results/``, with the
 command that makes them: ``python -m tools.run_studies NAME``. `run_point` runs any one of them again, with the same
-code. Each notebook's studies stand in a module of their own here.
+code. A module here holds the studies of a notebook, or of some of its sections.
 """
 
 from __future__ import annotations

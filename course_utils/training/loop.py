@@ -1,14 +1,15 @@
 """The training loop.
 
-`Experiment` says what is trained and how. `Experiment.start(seed)` gives a `Run`, whose `step` method is the only
-training step in the course: `fit` calls it headless, a live panel calls it on a thread. What varies between
-subjects is the `loss(model, batch)` function.
+`Experiment` says what is trained and how. `Experiment.start(seed)` gives a `Run`, whose `step` method is the course's
+training step: `fit` calls it headless, a live panel calls it on a thread. What varies between subjects is the
+`loss(model, batch)` function.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
+import numbers
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,8 @@ DIVERGED = 1_000.0  # a loss this many times the first one (or one nat) will not
 
 def default_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     """Mean cross-entropy in nats of a batch (inputs, targets); a model that returns (logits, loss) gives its own."""
+    if not isinstance(batch, list | tuple) or len(batch) != 2:
+        raise ValueError(f"a batch is {_kind(batch)}: expected (inputs, targets), and one alone as [(inputs, targets)]")
     inputs, targets = batch
     if hasattr(model, "attention_maps"):
         return model(inputs, targets)[1]
@@ -68,7 +71,7 @@ class Experiment:
     """What is trained and how; `start` turns it into a run.
 
     model: builds the model from a generator.  batches: ``batches(generator) -> batch``, or an iterable of batches.
-    loss: ``loss(model, batch)``.  Keyword-only arguments of ``loss`` and ``batches`` become knobs too.
+    loss: ``loss(model, batch)``.  Keyword-only arguments of ``loss`` and ``batches`` that are numbers become knobs.
     knobs: start values; always has ``lr``, and may have ``weight_decay``, ``momentum`` (sgd), ``clip``.
     measures: what to measure every ``measure_every`` steps: ``measure(model, generator)`` gives a number,
     several by name, or a text.  levels: reference losses by name, in nats, to be drawn beside the loss.
@@ -85,23 +88,37 @@ class Experiment:
     steps: int = 1000
     levels: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self):
+        for name in ("steps", "measure_every"):
+            value = getattr(self, name)
+            if not hasattr(value, "__index__") or value < 1:
+                raise ValueError(f"{name} {value}: expected 1 or more, a whole number")
+        if isinstance(self.model, nn.Module):
+            raise TypeError("model is a module: expected a function that builds one, lambda generator: MLP([64, 10])")
+        if inspect.isgeneratorfunction(self.batches):
+            raise TypeError(f"{self.batches.__name__} yields batches: pass what it returns, {self.batches.__name__}()")
+
     def start(self, seed: int = 0, *, device: torch.device | str | None = None) -> Run:
         """A new run from step 0. The same seed gives the same weights and the same batches."""
-        return Run(self, seed, runtime.device() if device is None else torch.device(device))
+        return Run(self, seed, runtime.device(device))
 
 
 def batch_generator(seed: int) -> torch.Generator:
     """The generator a run draws its batches from: its own, so that the model's size does not change the data."""
-    return runtime.generator(seed + 2**32)
+    return runtime.generator((seed + 2**32) % 2**63)
 
 
 def keyword_knobs(function: object) -> dict[str, float]:
-    """The keyword-only arguments of a function with their defaults; NaN where there is none."""
+    """The keyword-only arguments of a function with their defaults; NaN where there is none.
+
+    An argument whose default is no number, such as a teacher, is not a knob.
+    """
     if not callable(function):
         return {}
     parameters = inspect.signature(function).parameters.values()
-    only = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    return {p.name: math.nan if p.default is p.empty else p.default for p in only}
+    only = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    found = {name: math.nan if default is inspect.Parameter.empty else default for name, default in only.items()}
+    return {name: value for name, value in found.items() if isinstance(value, numbers.Real) and type(value) is not bool}
 
 
 class Run:
@@ -111,10 +128,11 @@ class Run:
     """
 
     def __init__(self, experiment: Experiment, seed: int, device: torch.device):
-        self.experiment, self.seed, self.device = experiment, seed, device
-        with torch.random.fork_rng(devices=[]):  # PyTorch's own layers start from the global generator
-            torch.manual_seed(seed)
-            self.model = experiment.model(runtime.generator(seed)).to(device)
+        own = runtime.generator(seed)
+        self.experiment, self.seed, self.device = experiment, own.initial_seed(), device
+        with torch.random.fork_rng(devices=[]):  # PyTorch's own layers start from the global generator of the CPU
+            torch.default_generator.manual_seed(self.seed)
+            self.model = experiment.model(own).to(device)
         runtime.use_threads(count_parameters(self.model))
         self.model.train()
         self.step_count = 0
@@ -169,6 +187,7 @@ class Run:
                 self.history.events.append(Event(self.step_count, name, value))
         return len(self.history.events) > before
 
+    @torch.enable_grad()
     def step(self) -> float:
         """One step: read the mailbox, draw a batch, loss, gradients, update. Returns the loss in nats."""
         if self.status != "ready":
@@ -176,6 +195,8 @@ class Run:
         self.read_mailbox()
         batch = _to(self._draw(), self.device)
         loss = self.experiment.loss(self.model, batch, **{name: self.knobs[name] for name in self._loss_knobs})
+        if not isinstance(loss, Tensor) or loss.ndim:
+            raise TypeError(f"loss gave {_kind(loss)}: expected a tensor that is one number, such as a mean")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._update()
@@ -212,10 +233,12 @@ class Run:
         if not self.experiment.measures or self.status == "diverged":
             return
         self.model.eval()
-        with torch.no_grad():
-            for name, measure in self.experiment.measures.items():
-                self.history.record(name, self.step_count, measure(self.model, runtime.generator(self.seed)))
-        self.model.train()
+        try:
+            with torch.no_grad():
+                for name, measure in self.experiment.measures.items():
+                    self.history.record(name, self.step_count, measure(self.model, runtime.generator(self.seed)))
+        finally:
+            self.model.train()
 
     def explain(self) -> str:
         """One sentence on how the run stands; for a diverged one, at which step and after which change."""
@@ -271,9 +294,16 @@ def _cycle(batches: Iterable):
 def _to(batch: object, device: torch.device) -> object:
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {name: _to(part, device) for name, part in batch.items()}
     if isinstance(batch, list | tuple):
-        return type(batch)(_to(part, device) for part in batch)
+        parts = [_to(part, device) for part in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)  # a named tuple has fields
     return batch
+
+
+def _kind(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def fit(model, batches, *, steps, lr, loss=default_loss, seed=0, knobs=None, device=None, **options) -> History:
@@ -283,8 +313,6 @@ def fit(model, batches, *, steps, lr, loss=default_loss, seed=0, knobs=None, dev
     batches, loss: as in `Experiment`.  knobs: further start values; options: further fields of `Experiment`.
     The history ends early if the run diverges; its ``status`` says so.
     """
-    if steps < 1:
-        raise ValueError(f"steps {steps}: expected 1 or more")
     build = (lambda _: model) if isinstance(model, nn.Module) else model
     start = {"lr": lr, **(knobs or {})}
     experiment = Experiment(model=build, batches=batches, loss=loss, knobs=start, steps=steps, **options)
@@ -298,9 +326,9 @@ def finish(run: Run) -> Run:
     return run
 
 
-def replay(experiment: Experiment, recording: Mapping) -> Run:
-    """Repeat a recorded run headless: on the same machine, bitwise the same weights."""
-    run = experiment.start(recording["seed"])
+def replay(experiment: Experiment, recording: Mapping, *, device: torch.device | str | None = None) -> Run:
+    """Repeat a recorded run headless: on the same machine and device, bitwise the same weights."""
+    run = experiment.start(recording["seed"], device=device)
     run.knobs.update({name: _checked(name, value, run.knobs) for name, value in recording["knobs"].items()})
     changes = deque(Event(**event) for event in recording["events"])
     while run.step_count < recording["steps"] and run.status == "ready":
