@@ -3,6 +3,8 @@
 import nbformat
 import pytest
 
+from course_utils import figures
+from course_utils.live import picture
 from tools import build_notebooks as builder
 from tools.costs import BUDGET, Cost, over_budget
 
@@ -164,3 +166,54 @@ def test_a_change_of_text_keeps_the_outputs_and_a_change_of_code_is_refused(buil
     with pytest.raises(builder.BuildError, match="its code has changed"):
         builder.take_over_text(source, target)
     assert nbformat.read(target, as_version=4) == after
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+BARS = figures.bars(["a", "b"], [1, 2], title="t", x_title="x", y_title="y")
+
+
+@pytest.fixture
+def browsers(monkeypatch):
+    """Stand-ins for browsers, in the order they were opened; as many of the first ones fail as is said."""
+    opened = []
+
+    class Browser:
+        failing = 0
+
+        def __init__(self):
+            self.open = True
+            opened.append(self)
+
+        def draw(self, figure, options):
+            if len(opened) <= Browser.failing:
+                raise TimeoutError("no answer")
+            return b"a picture"
+
+        def close(self):
+            self.open = False
+
+    monkeypatch.setattr(picture, "_Browser", Browser)
+    monkeypatch.setattr(picture, "_browser", None)
+    return Browser, opened
+
+
+def test_one_browser_draws_all_pictures(browsers):
+    _, opened = browsers
+    assert [picture._drawn(BARS) for _ in range(5)] == [b"a picture"] * 5
+    assert [one.open for one in opened] == [True]
+
+
+def test_a_picture_that_fails_is_drawn_by_a_new_browser(browsers):
+    browser, opened = browsers
+    browser.failing = picture.TRIES - 1
+    assert picture._drawn(BARS) == b"a picture"
+    assert [one.open for one in opened] == [False] * browser.failing + [True]
+
+
+def test_a_picture_that_always_fails_fails_the_build(browsers):
+    browser, opened = browsers
+    browser.failing = picture.TRIES
+    with pytest.raises(TimeoutError, match="no answer"):
+        picture._drawn(BARS)
+    assert [one.open for one in opened] == [False] * picture.TRIES

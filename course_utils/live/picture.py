@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import base64
+import contextlib
 import html
 import io
+import logging
 import textwrap
-from collections.abc import Sequence
+import threading
+from collections.abc import Coroutine, Sequence
 
 WIDTH, SCALE = 520, 1.5
 TRIES = 3  # on a busy machine a message between kaleido and its browser is now and then cut in two
+PATIENCE = 60  # seconds for a browser to start, or to draw: one that lost a message may never answer
 
 
 def png(specs: Sequence[dict], texts: Sequence[tuple[str, str]] = ()) -> str:
@@ -33,13 +39,47 @@ def png(specs: Sequence[dict], texts: Sequence[tuple[str, str]] = ()) -> str:
     return base64.b64encode(out.getvalue()).decode()
 
 
-def _drawn(spec: dict) -> bytes:
-    import kaleido  # build time only: it starts a browser
+class _Browser:
+    """A browser that draws: it stays open, because starting one takes ten times as long as a picture."""
 
+    def __init__(self):
+        import kaleido  # build time only
+
+        logging.getLogger("choreographer").setLevel(logging.ERROR)  # a warning that a browser died would be an output
+        self._kaleido = kaleido.Kaleido(mathjax=False)  # MathJax would be fetched from outside
+        self._loop = asyncio.new_event_loop()  # its own, since a notebook's loop runs already
+        threading.Thread(target=self._loop.run_forever, name="course-pictures", daemon=True).start()
+        atexit.register(self.close)
+        self._done(self._kaleido.open())
+
+    def draw(self, figure: dict, options: dict) -> bytes:
+        return self._done(self._kaleido.calc_fig(figure, opts=options))
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        with contextlib.suppress(Exception):  # it may be what has failed
+            self._done(self._kaleido.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _done(self, work: Coroutine):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+
+_browser: _Browser | None = None
+
+
+def _drawn(spec: dict) -> bytes:
+    """A figure as PNG, by the browser that is open, or else by a new one."""
+    global _browser
+    figure = _plain(spec)
     for left in reversed(range(TRIES)):
         try:
-            return kaleido.calc_fig_sync(_plain(spec), opts=_options(spec))
+            _browser = _browser or _Browser()
+            return _browser.draw(figure, _options(spec))
         except Exception:
+            if _browser:
+                _browser.close()
+            _browser = None
             if not left:
                 raise
 
