@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+import traitlets
 from torch.nn import functional as F
 
 from course_utils import checkpoint, runtime, training
 from course_utils.distillation import digits as d
+from course_utils.distillation import drawing
 from course_utils.models import IGNORE, count_parameters
 from course_utils.panels import distillation as panels
+from course_utils.panels import soft_labels
 
 
 def batch(images=40, **changes):
@@ -158,26 +161,105 @@ def test_the_student_of_a_class_left_out_uses_no_label():
 def test_what_a_model_costs():
     small, large = d.prices([d.student(4), d.teacher()], rounds=2, repeats=5)
     assert (small.weights, large.weights) == (310, 301_066)
+    sizes = {310: (64, 4, 10), 301_066: (64, 512, 512, 10)}  # of the layers
     for cost in (small, large):
         assert 4 * cost.weights < cost.disk < 4 * cost.weights + 2000
-        assert 4 * cost.weights < cost.memory < 4 * cost.weights + 5000
+        for held, images in ((cost.memory, 1), (cost.memory_batch, 64)):
+            values = 4 * images * sum(sizes[cost.weights])
+            assert 4 * cost.weights + values / 2 < held < 4 * cost.weights + 2 * values
     assert small.batch < large.batch
+
+
+# --- drawn digits -----------------------------------------------------------------------------------------------------
+
+
+def test_a_dot_is_dark_in_the_middle_grey_beside_it_and_the_same_in_every_direction():
+    dot = drawing.stroke([[(3.5, 4.5)]]).view(8, 8)
+    assert dot[4, 3] == 16 and dot[4, 4] == dot[4, 2] == dot[3, 3] == dot[5, 3] == round(16 * (drawing.PEN - 0.5))
+    assert (dot > 0).sum() == 5
+
+
+def test_a_stroke_is_where_its_line_is_whichever_way_it_is_drawn():
+    a, b = (1.2, 0.8), (5.9, 6.3)
+    ink = drawing.stroke([[a, b]])
+    assert torch.equal(ink, drawing.stroke([[b, a]]))
+    assert torch.equal(ink.view(8, 8).T.flatten(), drawing.stroke([[a[::-1], b[::-1]]]))
+    assert (drawing.stroke([[a, b]], half=1.0) >= ink).all()
+    assert ((ink >= 0) & (ink <= 16) & (ink == ink.round())).all()
+
+
+def test_digits_are_drawn_with_as_much_ink_as_those_of_the_data():
+    ours = torch.stack([drawing.drawn(digit) for digit in range(10)]).sum(1)
+    theirs = d.digits().train_images.sum(1)
+    assert abs(ours.mean() - theirs.mean()) < theirs.std()
 
 
 # --- panels -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_soft_labels_sum_to_one_and_a_higher_temperature_makes_them_more_alike():
-    panel = panels.soft_label_panel()
+    panel = soft_labels.soft_label_panel()
     tops = []
     for temperature in (1.0, 4.0, 20.0):
         panel.controls["temperature"].value = temperature
-        chances = panel.shown.figures[1]["data"][0]["y"]
+        chances = said(panel)
         assert chances.sum() == pytest.approx(1, abs=1e-5)
         tops.append(chances.max())
     assert tops == sorted(tops, reverse=True)
+
+
+def said(panel):
+    """The heights of the panel's bars."""
+    return panel.shown.figures[0]["data"][0]["y"]
+
+
+def test_a_picked_image_comes_onto_the_grid_as_it_is():
+    panel, split = soft_labels.soft_label_panel(), d.digits()
+    panel.controls["temperature"].value = 1.0
     panel.controls["image"].value = 7
-    assert f"its label is {d.digits().test_labels[7]}" in panel.shown.figures[0]["layout"]["title"]["text"]
+    label = split.test_labels[7]
+    assert panel.canvas.caption == f"Image 7: its label is {label}"
+    assert torch.equal(torch.tensor(panel.canvas.value) / 16, split.test_images[7])
+    with torch.no_grad():
+        assert np.allclose(said(panel), d.teacher()(split.test_images[7]).softmax(-1), atol=1e-5)
+
+
+def test_what_is_drawn_is_what_the_teacher_sees_and_an_image_can_be_had_again():
+    panel = soft_labels.soft_label_panel()
+    before, label = said(panel), d.digits().test_labels[3]
+    panel.canvas.value = (drawing.drawn(7) * 16).int().tolist()
+    assert panel.canvas.caption == f"Image 3, changed: it was a {label}"
+    with torch.no_grad():
+        assert np.allclose(said(panel), (d.teacher()(drawing.drawn(7)) / 4).softmax(-1), atol=1e-5)
+    panel.buttons["clear"].click()
+    assert not any(panel.canvas.value) and panel.canvas.caption == "Empty: draw a digit"
+    panel.canvas.value = [16] + [0] * 63
+    assert panel.canvas.caption == "Your drawing"
+    panel.buttons["again"].click()
+    assert np.array_equal(said(panel), before) and panel.canvas.caption == f"Image 3: its label is {label}"
+    panel.buttons["clear"].click()
+    panel.buttons["defaults"].click()
+    assert np.array_equal(said(panel), before)
+    ink, _ = panel.picture()[0]
+    assert np.array_equal(ink["data"][0]["z"].ravel(), panel.canvas.value)
+
+
+@pytest.mark.parametrize("value", [[0] * 63, [17] + [0] * 63, [-1] + [0] * 63])
+def test_a_grid_takes_only_its_own_pixels(value):
+    panel = soft_labels.soft_label_panel()
+    with pytest.raises(traitlets.TraitError, match="expected 64 numbers from 0 to 16"):
+        panel.canvas.value = value
+
+
+def test_values_typed_beyond_the_sliders_get_a_reason(monkeypatch):
+    monkeypatch.delenv("COURSE_STRICT", raising=False)
+    panel = soft_labels.soft_label_panel()
+    panel.controls["image"].value = 600
+    assert "choose 0 to 539" in panel._errors.value
+    panel.controls["image"].value = 5
+    assert panel._errors.value == ""
+    panel.controls["temperature"].value = 0
+    assert "choose a number above 0" in panel._errors.value
 
 
 def test_a_bias_finds_more_of_the_digit_left_out():
@@ -208,4 +290,4 @@ def test_the_size_panel_shows_every_width_and_the_teacher(monkeypatch):
     assert list(accuracy["data"][-1]["x"]) == [310, 610]
     assert [list(trace["x"]) for trace in time["data"]] == [[310, 610, 301_066]] * 2
     assert all((trace["y"] > 0).all() for trace in time["data"])
-    assert "the teacher" in panel.shown.texts[0][1]
+    assert [row.split()[0] for row in panel.shown.texts[0][1].splitlines()[2:]] == ["4", "8", "teacher"]

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from course_utils import checkpoint, data, sweeps, training
 from course_utils.data.images import SIDE
 from course_utils.distillation.methods import answer_time, distillation_loss, label_smoothing, pseudo_labels
+from course_utils.initialization import peak_memory
 from course_utils.models import MLP, count_parameters
 
 CLASSES = 10
@@ -283,13 +283,14 @@ def train_students(seeds: Sequence[int], **settings) -> list[MLP]:
 class Price:
     """What a model costs once it only answers.
 
-    weights: their number.  disk: bytes of its checkpoint.  memory: bytes of the weights and of the largest pair of
-    neighbouring layers' values for one image.  one, batch: seconds to answer one image, and 64 at once.
+    weights: their number.  disk: bytes of its checkpoint.  memory, memory_batch: bytes that the weights and the values
+    on the way hold at most, measured while it answers one image, and 64 at once.  one, batch: seconds of these answers.
     """
 
     weights: int
     disk: int
     memory: int
+    memory_batch: int
     one: float
     batch: float
 
@@ -304,9 +305,10 @@ def prices(models: Sequence[MLP], *, rounds: int = 5, repeats: int = 40, batch: 
              for _ in range(rounds)]  # fmt: skip
     one, many = np.array(times).min(0)  # each (models,)
     return [
-        Price(weights=count_parameters(model), disk=_disk(model), memory=_memory(model), one=one[k], batch=many[k])
+        Price(weights=count_parameters(model), disk=_disk(model), memory=_memory(model, images[:1]),
+              memory_batch=_memory(model, images), one=one[k], batch=many[k])
         for k, model in enumerate(models)
-    ]
+    ]  # fmt: skip
 
 
 def _disk(model: MLP) -> int:
@@ -314,6 +316,10 @@ def _disk(model: MLP) -> int:
         return checkpoint.save(model, Path(folder) / "model", card={}).stat().st_size
 
 
-def _memory(model: MLP) -> int:
-    neighbours = [a + b for a, b in pairwise(model.sizes)]
-    return 4 * (count_parameters(model) + max(neighbours))  # float32
+@torch.no_grad()
+def _memory(model: MLP, images: Tensor) -> int:
+    def answer():
+        held = [weights.detach() for weights in model.parameters()]  # what no operation makes has to be shown
+        return held, model(images.clone())
+
+    return peak_memory(answer)

@@ -1,4 +1,4 @@
-"""The panels of digits: what a teacher knows, students of many kinds, and what they cost."""
+"""The panels of digits: students of many kinds, and what they cost."""
 
 from __future__ import annotations
 
@@ -7,43 +7,11 @@ from functools import cache
 import numpy as np
 
 from course_utils import figures
-from course_utils.data.images import SIDE
 from course_utils.distillation import digits as d
-from course_utils.distillation import soft_targets
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TrainingPanel
+from course_utils.panels.soft_labels import NAMES
 from course_utils.runtime import readable_bytes
 from course_utils.training import finish
-
-NAMES = [str(digit) for digit in range(d.CLASSES)]
-
-
-def soft_label_panel() -> Explorer:
-    """One handwritten digit, and what the teacher says about it at any temperature."""
-    _, _, images, labels = d.digits()
-    logits = d.teacher()(images).detach()  # (540, 10)
-
-    def draw(*, image, temperature):
-        chances, label = soft_targets(logits[image], temperature), int(labels[image])
-        picture = figures.heatmap(images[image].view(SIDE, SIDE).numpy(), title=f"Image {image}: its label is {label}",
-                                  x_title="pixel", y_title="pixel", z_range=(0, 1))  # fmt: skip
-        picture["data"][0] |= {"colorscale": "Greys", "showscale": False}
-        picture["layout"]["yaxis"] |= {"scaleanchor": "x", "visible": False}
-        picture["layout"]["xaxis"] |= {"visible": False}
-        bars = figures.bars(NAMES, chances.numpy(), title=f"What the teacher says at temperature {temperature:g}",
-                            x_title="digit", y_title="probability", y_range=(0, 1), highlight=[label])  # fmt: skip
-        first, second = chances.topk(2).indices.tolist()
-        between = (-(chances * chances.clamp(min=1e-30).log()).sum()).exp().item()
-        summary = (f"Most likely {first} ({chances[first]:.2g}), then {second} ({chances[second]:.2g}). It hesitates "
-                   f"as if between {between:.1f} digits.")  # fmt: skip
-        return Shown(figures=[picture, bars], summary=summary)
-
-    return Explorer(draw, title="What a teacher says about a digit", controls={
-        "image": (Slider(label="image", low=0, high=len(images) - 1, step=1, whole=True,
-                         help="Which of the 540 test images. The teacher has not trained on them."), 3),
-        "temperature": (Slider(label="temperature", low=0.5, high=20, log=True,
-                               help="Divides the logits before the softmax."), 4.0),
-    })  # fmt: skip
-
 
 # --- section 2: a student, live ---------------------------------------------------------------------------------------
 
@@ -132,7 +100,10 @@ def size_panel() -> Explorer:
 
     def draw(*, source, images, seeds):
         how = {"source": source, "images": images, "steps": 400}
-        made = {width: d.train_students(range(seeds), width=width, **how) for width in WIDTHS}
+        made = {}
+        for width in WIDTHS:
+            yield len(made) / len(WIDTHS)
+            made[width] = d.train_students(range(seeds), width=width, **how)
         found = {width: [d.accuracy(model) for model in models] for width, models in made.items()}
         costs = d.prices([*(models[0] for models in made.values()), d.teacher()])
         return _costs_shown(found, costs, d.accuracy(d.teacher()))
@@ -158,12 +129,13 @@ def _costs_shown(found, costs, taught) -> Shown:
               for style, (name, part) in enumerate(times)]  # fmt: skip
     time = figures.lines(series, title="Time to answer (the last point is the teacher)", x_title="weights",
                          y_title="microseconds", x_log=True, y_log=True)  # fmt: skip
-    rows = [f"{'':>11}{'weights':>9}{'right':>7}{'disk':>9}{'memory':>9}{'1 image':>8}{'64':>9}"]
-    names, right = [*(f"{width} units" for width in found), "the teacher"], [*seen.mean(1), taught]
+    rows = [f"{'':>9}{'':>9}{'':>7}{'':>9}  memory for images   ms for images",
+            f"{'':>9}{'weights':>9}{'right':>7}{'disk':>9}{'1':>9}{'64':>9}{'1':>8}{'64':>8}"]  # fmt: skip
+    names, right = [*(f"{width} units" for width in found), "teacher"], [*seen.mean(1), taught]
     for name, share, cost in zip(names, right, costs, strict=True):
-        sizes = f"{readable_bytes(cost.disk):>9}{readable_bytes(cost.memory):>9}"
-        rows.append(f"{name:>11}{cost.weights:>9,}{share:>7.1%}{sizes}{cost.one * 1e3:>8.3f}{cost.batch * 1e3:>9.3f}")
+        sizes = "".join(f"{readable_bytes(size):>9}" for size in (cost.disk, cost.memory, cost.memory_batch))
+        rows.append(f"{name:>9}{cost.weights:>9,}{share:>7.1%}{sizes}{cost.one * 1e3:>8.3f}{cost.batch * 1e3:>8.3f}")
     small = next((width for width, row in zip(found, seen.mean(1), strict=True) if row > taught - 0.02), None)
     summary = f"The smallest within 2 points of the teacher: {small} hidden units." if small else "None is near."
-    table = ("What each costs on this machine (times in milliseconds)", "\n".join(rows))
+    table = ("What each costs on this machine: bytes and milliseconds (ms), measured", "\n".join(rows))
     return Shown(figures=[accuracy, time], texts=[table], summary=summary)

@@ -55,7 +55,10 @@ def hint_point(*, hint_weight: float, steps: int, seed: int) -> Row:
 WAYS = (("labels", 50, "forward"), ("labels", 300, "forward"), ("text", 300, "forward"),
         ("probabilities", 300, "forward"), ("probabilities", 300, "reverse"),
         ("own samples", 0, "forward"))  # fmt: skip
-STARTED = (("text", "forward"), ("probabilities", "forward"), ("own samples", "forward"), ("own samples", "reverse"))
+STARTED = (
+    ("text", "forward"), ("probabilities", "forward"), ("probabilities", "reverse"), ("own samples", "forward"),
+    ("own samples", "reverse"),
+)  # fmt: skip
 
 
 def ways_points() -> Iterator[Row]:
