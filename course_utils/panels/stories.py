@@ -64,8 +64,9 @@ def guesser_panel(models: Models, *, stories: int = 2000) -> Explorer:
 
     def chances(who: str, place: int) -> torch.Tensor:
         if who in models:
+            gpt = models[who]()
             with torch.no_grad():
-                return models[who]()(tokens[None, :place])[0][0, -1].softmax(-1)
+                return gpt(tokens[None, :place].to(gpt.embed.weight.device))[0][0, -1].softmax(-1).cpu()
         return tables[who][tokens[place - 1]]
 
     def draw(*, who, place):
@@ -103,7 +104,7 @@ def prompt_panel(models: Models, *, prompt: str = "Anna has a") -> Explorer:
             raise ValueError(f"the prompt has {len(tokens)} tokens: this model reads at most {gpt.config.context - 1}")
         how = {"temperature": temperature, "top_k": top_k}
         with torch.no_grad():
-            logits = gpt(torch.tensor([[tokenizer.begin, *tokens]]))[0][0, -1]
+            logits = gpt(torch.tensor([[tokenizer.begin, *tokens]], device=gpt.embed.weight.device))[0][0, -1].cpu()
         chances = pretraining.next_token_probabilities(logits, **how)
         best = chances.topk(12).indices.tolist()
         figure = figures.bars([tokenizer.vocab[token] for token in best], chances[best].numpy(), x_title="token",
