@@ -26,7 +26,8 @@ def attention_panel(models: Models) -> Explorer:
             raise ValueError(f"this model has {shape}: choose among them")
         (text,) = data.stories(1, seed=story)
         tokens = torch.tensor([[tokenizer.begin, *tokenizer.encode(text)]])[:, : gpt.config.context]
-        weights = gpt.attention_maps(tokens.to(gpt.embed.weight.device))[layer - 1, 0, head - 1].cpu()  # (tokens, tokens)
+        maps = gpt.attention_maps(tokens.to(gpt.embed.weight.device)).cpu()
+        weights = maps[layer - 1, 0, head - 1]  # (tokens, tokens)
         words = [tokenizer.vocab[token] for token in tokens[0]]
         spec = figures.heatmap(weights.numpy(), title=f"Attention of layer {layer}, head {head}", x=words, y=words,
                                x_title="token looked at", y_title="token that looks", z_title="attention",
