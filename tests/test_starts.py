@@ -16,6 +16,7 @@ from course_utils.panels import starts as panels
 from course_utils.pretraining import board, deep, slicing, starts, warm, widths
 from course_utils.pretraining.markov import CONTEXT, SYMBOLS, markov_source
 from course_utils.runtime import generator
+from course_utils.studies import starts as studies
 
 SPLIT = data.digits_split()
 
@@ -109,6 +110,28 @@ def test_a_network_on_the_board_is_the_one_that_trains_alone(optimizer):
         assert shown == pytest.approx(alone.accuracy.item(), abs=0.01)
 
 
+def test_a_field_is_what_its_best_rate_gives_alone():
+    builds = {scheme: partial(board.board_network, network="norm + residual", scheme=scheme)
+              for scheme in ("he", "lsuv")}  # fmt: skip
+    row = studies.best_rates(builds, optimizer="sgd", steps=5)
+    split, batch = data.digits_split(), board.BATCH
+    for scheme, build in builds.items():
+        lr = 10 ** row[f"{scheme}, log10 lr"]
+        assert min(abs(lr / rate - 1) for rate in studies.RATES["sgd"]) < 1e-6
+        alone = sweeps.train_many(build, data.row_batches(split.train_images, split.train_labels, batch_size=batch),
+                                  steps=5, lr=lr, seed=studies.SEEDS, optimizer="sgd",
+                                  test=(split.test_images, split.test_labels))  # fmt: skip
+        assert row[scheme] == pytest.approx(alone.accuracy.tolist(), abs=0.01)
+
+
+def test_the_tuned_board_names_what_is_lost():
+    shares = np.full((len(board.SCHEMES), len(board.NETWORKS)), 0.9)
+    shares[2, 1] = 0.1
+    panel = boards.stored_board_panel(lambda _: shares, lambda _: np.full_like(shares, 0.01))
+    assert panel.shown.summary == "Under 20%: xavier in norm."
+    assert "90% at 1e-02" in panel.shown.texts[0][1]
+
+
 # --- slices ---------------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +171,13 @@ def test_a_width_that_cannot_be_cut_is_refused(width):
     big = GPT(GPTConfig(vocab_size=20, context=8, width=32, heads=2))
     with pytest.raises(ValueError, match=f"width {width}: expected a multiple of 16"):
         slicing.slice_gpt(big, width)
+
+
+def test_a_shuffled_slice_keeps_every_number_and_loses_their_order():
+    cut, mixed = (slicing.small_recipe(start=start).start(0, device="cpu").model for start in ("sliced", "shuffled"))
+    for (name, weight), other in zip(cut.named_parameters(), mixed.parameters(), strict=True):
+        assert torch.equal(weight.flatten().sort().values, other.flatten().sort().values), name
+        assert weight.ndim == 1 or not torch.equal(weight, other), name
 
 
 # --- warm starts ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
@@ -32,6 +33,9 @@ def _(answer):
     yield compare(answer(incoming.clone(), outgoing.clone()), 6, mistakes=mistakes, what="the count with some twins")
     same = torch.full((6, 4), 0.1), torch.full((3, 6), 0.1)
     yield compare(answer(same[0].clone(), same[1].clone()), 1, what="the count where all weights are 0.1")
+    turned = torch.tensor([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])
+    found = answer(turned, torch.full((1, 3), 3.0))
+    yield compare(found, 2, what="the count where one of three units has the same weights in another order")
     near = same[0].clone()
     near[2, 0] += 1e-6
     yield compare(answer(near, same[1].clone()), 2, what="the count where one weight differs by a millionth")
@@ -51,7 +55,10 @@ def _(answer):
             math.sqrt(4 / 150),
     })  # fmt: skip
     yield compare(answer(50, 1.0), start(50, 1.0), what="the std for 50 inputs and slope 1, which is no ReLU at all",
-                  mistakes={"ignored the slope": start(50, 0.0)})  # fmt: skip
+                  mistakes={
+        "ignored the slope": start(50, 0.0),
+        "squared 1 + s as a whole: the two halves add up to (1 + s²)/2": math.sqrt(2 / (4 * 50)),
+    })  # fmt: skip
     yield compare(answer(200, 0.3), start(200, 0.3), what="the std for 200 inputs and slope 0.3", mistakes={
         "did not square the slope: a value times s has s² times the square": math.sqrt(2 / (1.3 * 200)),
         "added the slope to the whole and not to a half: the values above 0 give 1/2, the others s²/2":
@@ -70,37 +77,48 @@ def _(answer):
     shapes = [(30, 20), (40, 30), (10, 40)]
     weights = [scale * torch.randn(shape, generator=rng) for scale, shape in zip((3.0, 0.1, 0.5), shapes, strict=True)]
     signal = torch.randn(200, 20, generator=rng)
-    right, once, squared, late = _lsuv_ways(weights, signal)
+    right = _lsuv(weights, signal)
     given = [weight.clone() for weight in weights]
     found = answer(given, signal.clone())
     yield law(isinstance(found, list | tuple) and len(found) == 3,
               "expected a list with the scaled weights of all 3 layers, in order")  # fmt: skip
-    mistakes = {
-        "measured each layer behind layers that are not yet scaled: pass on what the scaled layer gives": once,
-        "divided by the variance: divide by the standard deviation": squared,
-        "measured after the ReLU: the outputs before it get standard deviation 1": late,
-        "scaled by the standard deviation of the weights: measure the layer's outputs":
-            [weight / weight.std(unbiased=False) for weight in weights],
-    }  # fmt: skip
-    for wrong, value in mistakes.items():
-        same = all(_close(one, other) for one, other in zip(found, value, strict=True))
+    for wrong, way in LSUV_MISTAKES.items():
+        same = all(_close(one, other) for one, other in zip(found, way(weights, signal), strict=True))
         yield law(not same, f"it looks as if you {wrong}")
     for number, (one, wanted) in enumerate(zip(found, right, strict=True), start=1):
         yield compare(one, wanted, rtol=5e-3, what=f"the weights of layer {number}")
 
 
-def _lsuv_ways(weights, signal):
-    """The right way, and three wrong ones: unscaled before, variance for std, measured after the ReLU."""
-    ways = []
-    for measure, divide in (("outputs", True), ("outputs", False), ("variance", True), ("relu", True)):
-        scaled, x = [], signal
-        for weight in weights:
-            outputs = x @ weight.T
-            std = (outputs.relu() if measure == "relu" else outputs).std(unbiased=False)
-            scaled.append(weight / (std**2 if measure == "variance" else std))
-            x = (x @ (scaled[-1] if divide else weight).T).relu()
-        ways.append(scaled)
-    return ways
+def _one_over_std(outputs):
+    return 1 / outputs.std(unbiased=False)
+
+
+def _lsuv(weights, signal, *, factor=_one_over_std, scaled_before=True, act=torch.relu):
+    """Each weight times a factor of its outputs; the options make a mistake of it."""
+    scaled = []
+    for weight in weights:
+        scaled.append(weight * factor(signal @ weight.T))
+        signal = act(signal @ (scaled[-1] if scaled_before else weight).T)
+    return scaled
+
+
+LSUV_MISTAKES = {
+    "measured each layer behind layers that are not yet scaled: pass on what the scaled layer gives":
+        partial(_lsuv, scaled_before=False),
+    "divided by the variance: divide by the standard deviation":
+        partial(_lsuv, factor=lambda outputs: 1 / outputs.var(unbiased=False)),
+    "measured after the ReLU: the outputs before it get standard deviation 1":
+        partial(_lsuv, factor=lambda outputs: 1 / outputs.relu().std(unbiased=False)),
+    "multiplied by the standard deviation: divide by it":
+        partial(_lsuv, factor=lambda outputs: outputs.std(unbiased=False)),
+    "divided by the root of the mean square: the outputs of a layer behind a ReLU do not have mean 0":
+        partial(_lsuv, factor=lambda outputs: outputs.square().mean().rsqrt()),
+    "scaled each unit on its own: divide the whole layer by one number":
+        partial(_lsuv, factor=lambda outputs: 1 / outputs.std(0, unbiased=False)[:, None]),
+    "left out the ReLU between the layers": partial(_lsuv, act=lambda x: x),
+    "scaled by the standard deviation of the weights: measure the layer's outputs":
+        lambda weights, signal: [weight / weight.std(unbiased=False) for weight in weights],
+}  # fmt: skip
 
 
 def _close(one, other) -> bool:
@@ -120,6 +138,7 @@ def _(answer):
     yield compare(answer(50, 0.8), wanted, what="the loss for 50 tokens and logits of std 0.8", rtol=0.006, mistakes={
         "left out what the spread of the logits adds": math.log(50),
         "added the standard deviation and not half of its square": math.log(50) + 0.8,
+        "added half of the standard deviation: it is half of its square": math.log(50) + 0.4,
         "added the whole variance: it is half of it": math.log(50) + 0.64,
         "took the spread away: confidence without reason costs": math.log(50) - 0.32,
     })  # fmt: skip

@@ -92,7 +92,8 @@ def widths_panel(losses: Callable[[str, int], np.ndarray]) -> Explorer:
 def small_panel() -> TrainingPanel:
     """A small story GPT from random weights, from a slice of a wider one, or that wider one itself."""
     start = Choice(label="start", options=slicing.STARTS,
-                   help="Random weights, a slice of the trained story GPT, or all of it.")  # fmt: skip
+                   help="Random weights, a slice of the trained story GPT, that slice with the numbers of each matrix "
+                        "in random order, or the whole trained GPT.")  # fmt: skip
     return TrainingPanel(
         slicing.small_recipe, title="Starts from a trained model", settings=["start"], views=[STORY_LOSS, ABILITIES],
         controls={"start": start}, seeds=True,
@@ -114,6 +115,7 @@ def warm_panel() -> TrainingPanel:
 
 # --- section 10: the board ----------------------------------------------------------------------------------------
 
+LOST = 0.2  # a share of right digits that is hardly better than chance
 
 @dataclass(frozen=True, kw_only=True)
 class BoardView:
@@ -144,19 +146,22 @@ def board_panel() -> TrainingPanel:
                          controls={"optimizer": OPTIMIZER, "lr": LR}, seeds=True)  # fmt: skip
 
 
-def stored_board_panel(shares: Callable[[str], np.ndarray]) -> Explorer:
-    """Stored runs: the board with each start at its own best learning rate. shares(optimizer): (schemes, networks)."""
+def stored_board_panel(shares: Callable[[str], np.ndarray], rates: Callable[[str], np.ndarray]) -> Explorer:
+    """Stored runs: the board with each network at its own best learning rate.
+
+    shares(optimizer), rates(optimizer): (schemes, networks), the shares of right digits and those learning rates.
+    """
 
     def draw(*, optimizer):
-        found, names = shares(optimizer), tuple(board.NETWORKS)
+        found, best = shares(optimizer), rates(optimizer)
         figure = board_figure(found, title="Unseen digits right, each at its best learning rate")
+        rows = [f"{'':12}" + "".join(f"{network:>18}" for network in board.NETWORKS)]
+        for scheme, row, lrs in zip(board.SCHEMES, found, best, strict=True):
+            fields = [f"{share:.0%} at {lr:.0e}" for share, lr in zip(row, lrs, strict=True)]
+            rows.append(f"{scheme:12}" + "".join(f"{field:>18}" for field in fields))
         lost = [f"{scheme} in {network}" for row, scheme in zip(found, board.SCHEMES, strict=True)
-                for share, network in zip(row, names, strict=True) if share < 0.2]  # fmt: skip
-        text = "\n".join(
-            f"{scheme:11}" + ", ".join(f"{network} {share:.0%}" for share, network in zip(row, names, strict=True))
-            for row, scheme in zip(found, board.SCHEMES, strict=True)
-        )
-        summary = f"Under 20 %: {', '.join(lost)}." if lost else "None is under 20 %."
-        return Shown(figures=[figure], texts=[("The same in numbers", text)], summary=summary)
+                for share, network in zip(row, board.NETWORKS, strict=True) if share < LOST]  # fmt: skip
+        summary = f"Under {LOST:.0%}: {', '.join(lost)}." if lost else f"None is under {LOST:.0%}."
+        return Shown(figures=[figure], texts=[("In numbers, with the best rates", "\n".join(rows))], summary=summary)
 
     return Explorer(draw, title="The board, tuned", controls={"optimizer": (OPTIMIZER, "sgd")})

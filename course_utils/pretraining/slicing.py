@@ -13,7 +13,7 @@ from course_utils.pretraining.stories import story_recipe
 from course_utils.training import Experiment
 
 SMALL = 32
-STARTS = ("random", "sliced", "pretrained")
+STARTS = ("random", "sliced", "shuffled", "pretrained")
 
 
 @torch.no_grad()
@@ -45,6 +45,15 @@ def slice_gpt(big: GPT, width: int) -> GPT:
     return small
 
 
+@torch.no_grad()
+def shuffle_(gpt: GPT, generator: torch.Generator) -> GPT:
+    """Put the numbers of each weight in random order: what was learned is lost, how large they are is kept."""
+    for weight in gpt.parameters():
+        order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+        weight.copy_(weight.flatten()[order].view_as(weight))
+    return gpt
+
+
 def _even(many: int, few: int) -> Tensor:
     """`few` of `many` places, evenly spaced: (few,)."""
     return torch.arange(few) * many // few
@@ -53,7 +62,8 @@ def _even(many: int, few: int) -> Tensor:
 def small_recipe(*, start: str = "random", steps: int = 400) -> Experiment:
     """Pretrain a story GPT of width 32, from random weights or from a slice of the course's, which has width 64.
 
-    start: "random", "sliced", or "pretrained" for the course's own model, as wide as it is.
+    start: "random", "sliced", "shuffled" for a slice with the numbers within each matrix in random order, or
+    "pretrained" for the course's own model, as wide as it is.
     """
     if start not in STARTS:
         raise ValueError(f"start {start!r}: choose one of {', '.join(STARTS)}")
@@ -62,8 +72,9 @@ def small_recipe(*, start: str = "random", steps: int = 400) -> Experiment:
         big = checkpoint.load("story_gpt")
         if start == "pretrained":
             return big
-        if start == "sliced":
-            return slice_gpt(big, SMALL)
+        if start in ("sliced", "shuffled"):
+            cut = slice_gpt(big, SMALL)
+            return shuffle_(cut, generator) if start == "shuffled" else cut
         config = dataclasses.replace(big.config, width=SMALL, heads=big.config.heads * SMALL // big.config.width)
         return initialization.initialize_(GPT(config), "width", generator=generator)
 

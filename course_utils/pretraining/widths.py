@@ -12,7 +12,7 @@ from course_utils.models import MLP
 
 BASE = 32  # the width at which both parametrizations are the same
 WIDTHS = (32, 128, 512)
-LRS = tuple(2.0**power for power in range(-13, -3))  # 0.00012 to 0.063
+LRS = tuple(2.0**power for power in range(-13, -2))  # 0.00012 to 0.125
 STEPS = 40
 SCHEMES = {"standard": "width", "mup": "mup"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
@@ -246,8 +247,23 @@ def map_point(*, seed: int) -> Row:
                       for depth in MAP_DEPTHS]}  # fmt: skip
 
 
+def map_rate_points() -> Iterator[Row]:
+    """The deep half of the map at other learning rates, over five seeds."""
+    for seed, lr, depth in itertools.product(range(5), (0.003, 0.01, 0.1), MAP_DEPTHS[2:]):
+        yield {"depth": depth, "lr": lr, "seed": seed}
+
+
+def map_rate_point(*, depth: int, lr: float, seed: int) -> Row:
+    """The share of test digits guessed right in the end, by scale."""
+    run = map_recipe(depths=(depth,)).start(seed)
+    run.set("lr", lr)
+    history = training.finish(run).history
+    return {"right": [round(history[f"{map_name(depth, scale)}: right"].last, 4) for scale in MAP_SCALES]}
+
+
 STUDIES: dict[str, Study] = {
     "depth_scale": Study(map_points, map_point),
+    "depth_scale_rates": Study(map_rate_points, map_rate_point),
     "deep_starts": Study(deep_points, deep_point),
     "moments": Study(moments_points, moments_point),
 }

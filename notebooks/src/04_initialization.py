@@ -3,7 +3,7 @@
 #
 # Before a network learns anything, each of its weights has a number. Which ones? In this notebook you see what happens
 # to a signal on its way through a network with different first weights, train networks from all of them, and find out
-# when the choice decides everything and when it hardly matters.
+# when the choice of a **start**, the rule for the first weights, decides everything and when it hardly matters.
 #
 # **Time:** 90 minutes, or 40 for sections 2 to 4. **Know first:** Python, and roughly what a neural network and a
 # gradient are. [00 Start here](00_start_here.ipynb) shows how the panels work.
@@ -261,10 +261,11 @@ recall(
 # %% [markdown]
 # ## 3. A signal through many layers
 #
-# Random numbers, then. How large? Follow the signal into one unit of a layer. It gets n inputs x₁ … xₙ, and adds
-# them up, each times its own weight: z = w₁x₁ + … + wₙxₙ. Let the weights be drawn independently, with mean 0 and
-# variance Var(w). Write E for the average over all networks that the dice could give. Products of two different terms
-# then average to 0, and what stays is
+# Random numbers, then. How large? Call what a layer hands to the next one its **signal**, and measure how large it is
+# by its **mean square**: the average of the squared values. Follow the signal into one unit of a layer. It gets n
+# inputs x₁ … xₙ, and adds them up, each times its own weight: z = w₁x₁ + … + wₙxₙ. Let the weights be drawn
+# independently, with mean 0 and variance Var(w). Write E for the average over all networks that the dice could give.
+# Products of two different terms then average to 0, and what stays is
 #
 # > E z² = n · Var(w) · (the mean square of the inputs).
 #
@@ -282,7 +283,9 @@ for name, scheme in initialization.INIT_SCHEMES.items():
     print(f"{name:14} {scheme.formula:62} {scheme.paper}")
 
 # %% [markdown]
-# Here n is the number of inputs of a layer (its *fan-in*), and m that of its outputs (*fan-out*).
+# Here n is the number of inputs of a layer (its *fan-in*), and m that of its outputs (*fan-out*). W is a matrix of
+# weights. N(0, v) draws from a normal distribution with mean 0 and variance v, U(±a) evenly between −a and a. The last
+# four come back in sections 5, 6 and 8.
 #
 # ### Exercise: the std that keeps a signal alive
 #
@@ -325,8 +328,8 @@ signal_lab()
 # 1. **he**, then **lecun**: both curves, forward and backward. The vertical axis is logarithmic.
 # 2. **lecun** with tanh: it works much better here. Why? (tanh passes small values as they are.)
 # 3. **he** with tanh: what happens to the histograms of the activations?
-# 4. **norm** scales the signal to size 1 before each layer, **residual** adds each layer's input to its output. Turn
-#    them on: which starts still differ?
+# 4. **norm** (LayerNorm) brings the units of a layer to mean 0 and mean square 1 before the activation, **residual**
+#    adds each layer's input to its output. Turn them on: which starts still differ?
 # 5. **he**, width 8, several seeds. Then width 256.
 # 6. Type 1000000 into the box of the width.
 #
@@ -458,6 +461,9 @@ claim("tanh: the critical σ_w² is 1.4242, 1.7610 and 1.9861 for σ_b² of 0.01
 # each start, all trained at the same time on the same digits. (Networks of one shape can share every operation, which
 # saves time as long as they are small.)
 #
+# The starts are those of the table above. **LSUV** is the one that looks at data: it scales layer after layer until
+# what the layer gives has variance 1 (section 7).
+#
 # The optimizer is plain **SGD**, on purpose. Adam divides each gradient by its own recent size, which makes up for
 # gradients that are too small or too large: it rescues many bad starts, and would hide what they do. Section 10 comes
 # back to that.
@@ -554,10 +560,30 @@ recall(
 )
 
 # %% [markdown]
-# The line is no wall. Below the edge it is right to a factor of 2. Beyond the edge networks already fail at three
-# quarters of it. A likely reason: one learning rate must do for all here, and where gradients grow from layer to layer
-# it is too high. Lower it in the panel, and see. Even so: theory gives the depth roughly, from two numbers and without
-# a single training step.
+# The line is no wall. Below the edge it is right to a factor of 2. Beyond it networks fail at three quarters of it
+# already. Part of this is the learning rate, one for all 36 networks. Below the edge gradients shrink from layer to
+# layer, beyond it they grow. So each side should want a rate of its own. Set it to 0.01 in the panel and run again, and
+# then to 0.1: which side gains, and which one loses?
+
+# %%
+def field(depth, scale, lr):
+    """Shares of digits right, by seed, of one field of the map."""
+    if lr == 0.03:  # the map itself
+        rows = [row["right"][nets.MAP_DEPTHS.index(depth)] for row in studies.stored("depth_scale")]
+    else:
+        rows = studies.column("depth_scale_rates", "right", depth=depth, lr=lr)
+    return np.array(rows)[:, nets.MAP_SCALES.index(scale)]  # (seeds,)
+
+
+claim("beyond the edge (32 layers, σ_w² = 4) a rate of 0.01 gets more right than 0.03 (5 stored seeds)",
+      holds(field(32, 4.0, 0.01), field(32, 4.0, 0.03)))
+claim("below the edge (16 layers, σ_w² = 0.8) a rate of 0.1 gets more right than 0.03 (5 stored seeds)",
+      holds(field(16, 0.8, 0.1), field(16, 0.8, 0.03)))
+claim("even so, 32 layers at σ_w² = 4 stay under 60 %, at all four rates (5 stored seeds)",
+      max(field(32, 4.0, lr).mean() for lr in (0.003, 0.01, 0.03, 0.1)) < 0.6)
+
+# %% [markdown]
+# Even so: theory gives the depth roughly, from two numbers and without a single training step.
 
 # %% [markdown]
 # ## 5. What the loss at step 0 tells, and what it does not
@@ -657,7 +683,8 @@ scales_panel()
 # %% [markdown]
 # 1. Markov, embeddings of 0.1, linear layers of 0.02, 0.125 and 0.5: pin each. Which one never leaves the bigram level?
 # 2. Markov, embeddings of 1, linear layers of 0.02, and then 0.125.
-# 3. Stories: embeddings of 1 with linear layers of 0.125, and then 0.02 for both. Look at both ends of the curves.
+# 3. Stories: embeddings of 1 with linear layers of 0.125, and then 0.02 for both. After 400 steps they are about level.
+#    Set **steps** to 1000 and compare again.
 
 # %%
 def ended(source, embedding, linear, lr=5e-3, steps=400):
@@ -688,24 +715,23 @@ claim("four times the learning rate does not free the first of them (5 stored se
       way(1.0, 0.02, 2e-2).max() < 0.25)
 
 # %%
-def told(*scales, seeds=3):
-    return ended("stories", *scales, steps=1000)[:seeds]
+def told(*scales):
+    return ended("stories", *scales, steps=1000)
 
 
 claim("embeddings of 1, linear layers of 0.125: higher than 0.02 for both on the Markov source (5 stored seeds)",
       holds(ended("markov", 1.0, 0.125), ended("markov", 0.02, 0.02)))
-claim("but lower on the stories (6 stored seeds)", holds(told(0.02, 0.02, seeds=6), told(1.0, 0.125, seeds=6)))
-claim("embeddings of 1, linear layers of 0.02: higher than 0.02 for both on the stories, too (3 stored seeds)",
+claim("but lower on the stories (6 stored seeds)", holds(told(0.02, 0.02), told(1.0, 0.125)))
+claim("embeddings of 1, linear layers of 0.02: higher than 0.02 for both on the stories, too (6 stored seeds)",
       holds(told(1.0, 0.02), told(0.02, 0.02)))
-claim("embeddings of 0.1, linear layers of 0.125: lower than all of these on the stories (3 stored seeds)",
+claim("embeddings of 0.1, linear layers of 0.125: lower than all of these on the stories (6 stored seeds)",
       all(holds(told(*other), told(0.1, 0.125)) for other in ((0.02, 0.02), (1.0, 0.02), (1.0, 0.125))))
 
 # %%
-claim("and within 4 % of the floor (3 stored seeds)",
-      max(told(0.1, 0.125)) / starts.levels("stories")["floor"] < 1.04)
-gap = np.array(told(0.1, 0.02, seeds=2)) - told(0.1, 0.125, seeds=2)
-claim("a null result: with embeddings of 0.1, linear layers of 0.02 end within 0.01 nats of that (2 stored seeds)",
-      np.abs(gap).max() < 0.01)
+best, near = np.array(told(0.1, 0.125)), np.array(told(0.1, 0.02))
+claim("and within 4 % of the floor (6 stored seeds)", max(best) / starts.levels("stories")["floor"] < 1.04)
+claim("undecided: with embeddings of 0.1, linear layers of 0.02 end within 0.01 nats of that in most of the 6 stored "
+      "seeds, one ends over 0.05 above it", np.median(np.abs(near - best)) < 0.01 and (near - best).max() > 0.05)
 
 # %%
 recall(
@@ -720,8 +746,9 @@ recall(
 # layer and on the task, and neither scale alone decides.
 #
 # What you can take home: embeddings of 0.1 with 1/sqrt(width) in the linear layers are best on both sources, or as good
-# as the best. On the Markov source the linear scale decides more, on the stories that of the embeddings. GPT-2's 0.02
-# is no constant of nature. It was chosen at width 768, where 1/sqrt(width) is 0.036; at width 64 it is 0.125.
+# as the best. On the Markov source the linear scale decides more, on the stories that of the embeddings. (All of
+# this at one learning rate, 0.005.) GPT-2's 0.02 is no constant of nature. It was chosen at width 768, where
+# 1/sqrt(width) is 0.036; at width 64 it is 0.125.
 
 # %% [markdown]
 # ## 6. Residual streams
@@ -778,7 +805,7 @@ deep_panel()
 # %% [markdown]
 # 1. The plain start, 4 blocks, then 16, then 64.
 # 2. The other three starts with 64 blocks. Pin each.
-# 3. The plain start again, with AdamW: how much does it forgive?
+# 3. The plain start again, with AdamW: 16 blocks, then 64. How much does it forgive?
 
 # %%
 def first_size(start, blocks, seed):
@@ -916,6 +943,10 @@ predict(
 # %%
 boards.coordinate_panel()
 
+# %% [markdown]
+# Both axes are logarithmic, so a power of the width is a straight line. Does a GPT do the same as an MLP? Does the
+# slope depend on the learning rate?
+
 # %%
 runs = [("MLP", seed) for seed in range(5)] + [("GPT", seed) for seed in range(2)]
 checks = [boards.coordinate_checks(model, seed=seed) for model, seed in runs]
@@ -926,15 +957,19 @@ claim("maximal update: to the power of 0.1 or less (an MLP over 5 seeds, a GPT o
       max(mup) <= 0.1, highest=max(mup))
 
 # %% [markdown]
-# Does it matter for training? Below are stored runs: an MLP with three hidden layers, three widths, ten learning rates.
+# Does it matter for training? Below are stored runs: an MLP with three hidden layers, three widths, eleven learning
+# rates. The losses are averages over the last 10 of 40 steps.
 
 # %%
 def width_losses(parametrization, width):
-    """Losses after 40 steps: (learning rates, seeds)"""
+    """Losses of steps 31 to 40: (learning rates, seeds)"""
     return np.array(studies.stored("widths", parametrization=parametrization, width=width)[0]["losses"])
 
 
 boards.widths_panel(width_losses)
+
+# %% [markdown]
+# The lowest point of each curve is its best learning rate. Switch to *mup*, and watch where the lowest points are.
 
 # %%
 rates = np.array(widths.LRS)
@@ -946,13 +981,13 @@ def best_rate(parametrization, width):
 
 
 moved = {name: best_rate(name, 512) / best_rate(name, 32) for name in widths.SCHEMES}
-claim("standard: from width 32 to 512 the best learning rate falls by a factor of 4 or more (3 stored seeds)",
+claim("standard: from width 32 to 512 the best learning rate falls by a factor of 4 or more (5 stored seeds)",
       moved["standard"] <= 1 / 4)
-claim("muP: it moves by one step of the grid, a factor of 2, at most (3 stored seeds)", 0.5 <= moved["mup"] <= 2)
+claim("muP: it moves by one step of the grid, a factor of 2, at most (5 stored seeds)", 0.5 <= moved["mup"] <= 2)
 
 # %%
 lowest = {name: width_losses(name, 512).min(0) for name in widths.SCHEMES}
-claim("a catch: each at its best rate, width 512 ends lower with the standard parametrization (3 stored seeds)",
+claim("a catch: each at its best rate, width 512 ends lower with the standard parametrization (5 stored seeds)",
       holds(lowest["mup"], lowest["standard"]))
 
 # %% [markdown]
@@ -965,7 +1000,7 @@ claim("a catch: each at its best rate, width 512 ends lower with the standard pa
 recall(
     "width-lr",
     answer="it gets smaller",
-    because="from width 32 to 512 it falls to an eighth. With muP it stays within one step of the grid.",
+    because="from width 32 to 512 it falls to an eighth or less. With muP it stays within one step of the grid.",
 )
 
 # %% [markdown]
@@ -991,6 +1026,10 @@ predict(
 # %%
 boards.small_panel()
 
+# %% [markdown]
+# 1. *random*: press Start, and pin it when it has finished.
+# 2. *sliced*: where does it begin, and how fast does it fall?
+
 # %%
 cut = slicing.slice_gpt(checkpoint.load("story_gpt"), 32)
 claim("before training, the slice's loss is above 4 nats", pretraining.held_out_loss(cut) > 4)
@@ -1000,9 +1039,9 @@ def small(start, steps=100):
     return studies.column("sliced", "loss", start=start, steps=steps)
 
 
-claim("after 100 steps it is more than 0.5 nats below a random start (4 stored seeds)",
+claim("after 100 steps it is more than 0.5 nats below a random start (8 stored seeds)",
       holds(np.array(small("random")) - 0.5, small("sliced")))
-claim("after 400 steps it is still ahead (4 stored seeds)", holds(small("random", 400), small("sliced", 400)))
+claim("after 400 steps it is still ahead (8 stored seeds)", holds(small("random", 400), small("sliced", 400)))
 again = studies.run_point("sliced", start="sliced", steps=100, seed=0)["loss"]
 claim("one of these runs, run now, ends within 0.1 nats of what is stored", abs(again - small("sliced")[0]) < 0.1)
 
@@ -1014,10 +1053,26 @@ recall(
 )
 
 # %% [markdown]
-# So the slice guesses no better than random weights, and yet it learns far faster. Its first loss did not tell. We
-# think that two things help: much of what was learned is still in there, out of tune, and every matrix has about the
-# size that training gives it. (To part the two, shuffle the numbers within each matrix of the slice, and train that.)
-# The panel's third choice is the whole trained model, which has nothing left to learn here.
+# So the slice guesses no better than random weights, and yet it learns far faster. Its first loss did not tell. Two
+# things could help: what was learned may still be in there, out of tune. Or each matrix only has about the *size* that
+# training gives it, which would make the slice no more than one more scale. To part the two, put the numbers of each
+# matrix in random order. Their sizes stay, and all that they had learned is gone. It is the start *shuffled* in the
+# panel above: run it, and guess first where it ends.
+
+# %%
+saved = {}
+for steps in (100, 400):
+    random, shuffled, sliced = (np.array(small(start, steps)) for start in ("random", "shuffled", "sliced"))
+    saved[steps] = random - shuffled, shuffled - sliced  # by the sizes alone, and by what was learned
+    claim(f"after {steps} steps the shuffled slice lies between a random start and the slice (8 stored seeds)",
+          holds(random, shuffled) and holds(shuffled, sliced))
+sizes, learned = saved[100]
+claim("after 100 steps, what was learned has saved more than the sizes alone (8 stored seeds)", holds(learned, sizes))
+
+# %% [markdown]
+# So both are true. Of what the slice has saved after 100 steps, 0.74 nats, the sizes alone save 0.21. After 400 steps,
+# when all three are closer, they save about a half. The panel's last choice is the whole trained model, which has
+# nothing left to learn here.
 
 # %% [markdown]
 # ### A warm start that hurts
@@ -1041,28 +1096,33 @@ boards.warm_panel()
 # (shrink and perturb, Ash and Adams 2020).
 
 # %%
-runs = studies.stored("warm", shape="wide")[0]  # lists over seeds
-unseen = {start: runs[f"{start}, unseen"] for start in ("fresh", "warm", "shrunk")}
-claim("all get at least 99 % of the 400 images right that they learn from (10 stored seeds)",
-      min(min(runs[f"{start}, all"]) for start in unseen) >= 0.99)
-claim("the warm start gets fewer unseen images right than the fresh one (10 stored seeds)",
-      holds(unseen["fresh"], unseen["warm"]))
-gains = [np.mean(unseen[start]) - np.mean(unseen["warm"]) for start in ("shrunk", "fresh")]
-claim("undecided: shrink and perturb gains less than the fresh start over the warm one (10 stored seeds)",
-      gains[0] < gains[1])
+def unseen(shape):
+    """The shares of unseen images right, by seed, for each start; shape: of the network, "wide" or "deep"."""
+    (row,) = studies.stored("warm", shape=shape)
+    return {start: np.array(row[f"{start}, unseen"]) for start in ("fresh", "warm", "shrunk")}
+
+
+claim("fresh and warm get at least 99 % of the 400 images right that they learn from (2 networks, 10 stored seeds)",
+      min(min(row[f"{start}, all"]) for row in studies.stored("warm") for start in ("fresh", "warm")) >= 0.99)
+for shape in ("wide", "deep"):
+    shares = unseen(shape)
+    claim(f"{shape}: the warm start gets fewer unseen images right than the fresh one (10 stored seeds)",
+          holds(shares["fresh"], shares["warm"]))
+    claim(f"{shape}: undecided, whether shrink and perturb is better than the warm start (10 stored seeds)",
+          not holds(shares["shrunk"], shares["warm"]) and not holds(shares["warm"], shares["shrunk"]))
 
 # %%
 recall(
     "warm",
     answer="the fresh start",
-    because="by 1.6 points on average. A likely reason: in its first 1,000 steps the warm network has learned 200 "
-    "images by heart, noise and all, and 400 images no longer undo that.",
+    because="by 1.6 points on average, and by 1.4 in a deeper network. A likely reason: in its first 1,000 steps the "
+    "warm network has learned 200 images by heart, noise and all, and 400 images no longer undo that.",
 )
 
 # %% [markdown]
 # Ash and Adams (2020) found the same on photographs: 56.2 % and, with a warm start, 51.7 % (a ResNet with SGD), 39.4 %
-# and 36.1 % (an MLP with Adam). Their remedy lies between the two here, and ten seeds cannot tell it from the warm
-# start: 0.7 points above it, with a standard error of 0.4.
+# and 36.1 % (an MLP with Adam). Ten seeds cannot tell their remedy from the warm start here: in the
+# panel's network it is 0.7 points above it, with a standard error of 0.4, in the deeper one 0.2 below.
 #
 # So a trained start helps where the new task needs what was learned, and data for it are few. It can hurt where it has
 # learned *this* task from too little.
@@ -1078,8 +1138,7 @@ recall(
 predict(
     "forgives",
     "Each network gets its best learning rate. Which change brings all six starts above half of the digits?",
-    options=["AdamW in place of SGD", "normalization", "residual connections",
-             "only normalization and residual connections together"],
+    options=["AdamW in place of SGD", "normalization", "residual connections", "none of these alone"],
 )
 
 # %%
@@ -1090,52 +1149,68 @@ boards.board_panel()
 # 2. AdamW. (It takes a tenth of the learning rate.)
 # 3. A field that diverged and one that learned nothing look alike. Raise or lower the rate to tell them apart.
 #
-# One learning rate for all is not fair. Below are stored runs of 150 steps in which each start has the best of three
-# learning rates in each network: 0.01, 0.03, 0.1 for SGD, and 0.0003, 0.001, 0.003 for AdamW, chosen on the same test
-# digits. A network that diverges counts as 0 %. (*Orthogonal* is without √2 here, so a ReLU halves it.)
+# One learning rate for all is not fair. Below are stored runs of 150 steps in which each network has its own best
+# learning rate, out of many, half a power of ten apart: from 10⁻⁶ to 0.3 for SGD, and from 3 · 10⁻⁵ to 0.1 for AdamW.
+# The best is the one with most *training* digits right; shown are unseen digits. A network that diverges counts as
+# 0 %. (*Orthogonal* is without √2 here, so a ReLU halves it.)
 
 # %%
-def tuned(optimizer):
-    """Mean accuracy over seeds: (starts, networks)"""
-    cells = [studies.stored("board", optimizer=optimizer, network=network)[0] for network in board.NETWORKS]
-    return np.array([[np.mean(cell[scheme]) for cell in cells] for scheme in board.SCHEMES])
+def board_of(what, optimizer):
+    """One stored number of each field of the board, averaged over seeds: (starts, networks)"""
+    fields = [studies.stored("board", optimizer=optimizer, network=network)[0] for network in board.NETWORKS]
+    return np.array([[np.mean(field[f"{scheme}{what}"]) for field in fields] for scheme in board.SCHEMES])
 
 
-boards.stored_board_panel(tuned)
+tuned = partial(board_of, "")
+log_rates = partial(board_of, ", log10 lr")
+boards.stored_board_panel(tuned, lambda optimizer: 10 ** log_rates(optimizer))
 
 # %%
+ends = {"sgd": (-6, -0.5), "adamw": (-4.5, -1)}
+claim("no network that gets over 20 % right has its best learning rate at an end of the range",
+      all(not np.isin(log_rates(name)[tuned(name) > 0.2], ends[name]).any() for name in ends))
 sgd, adamw = (dict(zip(board.NETWORKS, tuned(optimizer).T, strict=True)) for optimizer in ("sgd", "adamw"))
+plain = dict(zip(board.SCHEMES, sgd["plain"], strict=True))
+claim("plain, SGD: normal, uniform, xavier and orthogonal stay under 20 %, whatever the rate (5 stored seeds)",
+      max(plain[scheme] for scheme in ("normal", "uniform", "xavier", "orthogonal")) < 0.2)
 single = {"AdamW": adamw["plain"], "norm": sgd["norm"], "residual": sgd["residual"]}
-claim("plain, SGD: no start gets over half of the digits right (5 stored seeds)", max(sgd["plain"]) < 0.5)
-claim("AdamW, normalization or residual connections alone: at most 4 of the 6 starts do (5 stored seeds)",
-      max(int((shares > 0.5).sum()) for shares in single.values()) <= 4)
+claim("AdamW, normalization, residual connections: each alone leaves a start under 40 % (5 stored seeds)",
+      all(shares.min() < 0.4 for shares in single.values()))
 both = np.concatenate([sgd["norm + residual"], adamw["norm + residual"]])
 claim("normalization and residual connections: all starts are above 80 % on average, with both optimizers "
       "(5 stored seeds)", both.min() > 0.8, lowest=both.min())
 
 # %%
-worst = dict(zip(board.SCHEMES, np.min([*sgd.values(), *adamw.values()], axis=0), strict=True))
-claim("LSUV is the only start that is above 30 % everywhere (5 stored seeds)",
-      [scheme for scheme, lowest in worst.items() if lowest > 0.3] == ["lsuv"])
+def worst(scheme):
+    """The shares, by seed, of the field in which this start does worst."""
+    return min((row[scheme] for row in studies.stored("board")), key=np.mean)
+
+
+claim("the worst field of LSUV is better than the worst of any other start (5 stored seeds)",
+      all(holds(worst("lsuv"), worst(scheme)) for scheme in board.SCHEMES if scheme != "lsuv"))
+place = list(board.NETWORKS).index("residual")
+rates = dict(zip(board.SCHEMES, log_rates("sgd")[:, place], strict=True))
+claim("residual, SGD: the best rates of normal and of he are more than a thousandfold apart",
+      rates["normal"] - rates["he"] > 3)
 by_start = dict(zip(board.SCHEMES, sgd["residual"], strict=True))
-lost = max(by_start[name] for name in ("xavier", "he", "orthogonal"))
-claim("residual without normalization, SGD at 0.01 or more: xavier, he and orthogonal are lost, normal with std 0.02 "
-      "is above 50 % (5 stored seeds)", lost < 0.1 and by_start["normal"] > 0.5)
+claim("and even so xavier, he and orthogonal stay under 40 %, normal with std 0.02 is above 50 % (5 stored seeds)",
+      max(by_start[name] for name in ("xavier", "he", "orthogonal")) < 0.4 and by_start["normal"] > 0.5)
 
 # %%
 recall(
     "forgives",
-    answer="only normalization and residual connections together",
-    because="each single change rescues some starts and leaves others. Which of them looks best depends on where you "
-    "draw the line, and on the learning rates that you try.",
+    answer="none of these alone",
+    because="each rescues some starts and leaves others. Which of them looks best depends on where you draw the line. "
+    "Normalization and residual connections together bring all six above 80 %.",
 )
 
 # %% [markdown]
 # What forgives what:
 #
-# - **Normalization** forgives a wrong size of the signal. (Std 0.02 with SGD stays at chance even so, at our rates.)
+# - **Normalization** forgives a wrong size of the signal, though not every one: with SGD, std 0.02 gets 28 % right.
 # - **Residual connections** let the signal pass and add to it in every layer, so that even starts that are too small
-#   for plain layers become far too large: section 6. (A far smaller learning rate than ours may still train them.)
+#   for plain layers become far too large: section 6. Such a network then asks for a tiny learning rate, and learns
+#   little with it.
 # - **AdamW** divides by the size of the gradient, and so forgives gradients that are too small. Where the signal itself
 #   is gone, as with std 0.02 in a plain network, there is nothing left to learn from.
 # - Together they forgive almost everything. This is a reason why people argue less about initialization today, and why

@@ -72,6 +72,38 @@ def lsuv_variance(weights, signal):
     return scaled
 
 
+def lsuv_without_relu(weights, signal):
+    scaled = []
+    for weight in weights:
+        scaled.append(weight / (signal @ weight.T).std())
+        signal = signal @ scaled[-1].T
+    return scaled
+
+
+def lsuv_by_unit(weights, signal):
+    scaled = []
+    for weight in weights:
+        scaled.append(weight / (signal @ weight.T).std(0)[:, None])
+        signal = (signal @ scaled[-1].T).relu()
+    return scaled
+
+
+def lsuv_root_mean_square(weights, signal):
+    scaled = []
+    for weight in weights:
+        scaled.append(weight / (signal @ weight.T).square().mean().sqrt())
+        signal = (signal @ scaled[-1].T).relu()
+    return scaled
+
+
+def lsuv_multiplied(weights, signal):
+    scaled = []
+    for weight in weights:
+        scaled.append(weight * (signal @ weight.T).std())
+        signal = (signal @ scaled[-1].T).relu()
+    return scaled
+
+
 def loss_by_drawing(vocab, std):
     logits = std * torch.randn(20_000, vocab, generator=torch.Generator().manual_seed(0))
     return (logits.logsumexp(-1) - logits[:, 0]).mean()
@@ -106,12 +138,17 @@ WRONG = {
         (lambda fan_in, slope: math.sqrt(1 / fan_in), "lets only half"),
         (lambda fan_in, slope: math.sqrt(2 / fan_in), "ignored the slope"),
         (lambda fan_in, slope: math.sqrt(2 / ((1 + slope) * fan_in)), "did not square the slope"),
+        (lambda fan_in, slope: math.sqrt(2 / ((1 + slope) ** 2 * fan_in)), "squared 1 \\+ s as a whole"),
         (lambda fan_in, slope: math.sqrt(0.5 / fan_in), "doubled where you should halve"),
     ],
     "lsuv": [
         (lsuv_unscaled_before, "behind layers that are not yet scaled"),
         (lsuv_after_relu, "before it get standard deviation 1"),
         (lsuv_variance, "divide by the standard deviation"),
+        (lsuv_without_relu, "left out the ReLU"),
+        (lsuv_by_unit, "the whole layer by one number"),
+        (lsuv_root_mean_square, "do not have mean 0"),
+        (lsuv_multiplied, "multiplied by the standard deviation"),
         (lambda weights, signal: [weight / weight.std(unbiased=False) for weight in weights], "the layer's outputs"),
         (lambda weights, signal: weights[0], "a list with the scaled weights"),
     ],
@@ -120,6 +157,7 @@ WRONG = {
         (lambda vocab, std: math.log2(vocab), "base 2"),
         (lambda vocab, std: math.log(vocab) + std**2, "half of it"),
         (lambda vocab, std: math.log(vocab) + std, "half of its square"),
+        (lambda vocab, std: math.log(vocab) + std / 2, "half of the standard deviation"),
     ],
     "different-units": [
         (lambda incoming, outgoing: len(incoming.unique(dim=0)), "those that go out must agree too"),
@@ -127,5 +165,6 @@ WRONG = {
         (lambda incoming, outgoing: len(incoming), "counted all units"),
         (lambda incoming, outgoing: len(torch.cat([incoming, outgoing.T], 1).mul(1e3).round().unique(dim=0)),
          "differs by a millionth"),
+        (lambda incoming, outgoing: len(set((incoming.sum(1) + outgoing.sum(0)).tolist())), "in another order"),
     ],
 }  # fmt: skip
