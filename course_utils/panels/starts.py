@@ -18,6 +18,7 @@ SCALES = {
                         help="Standard deviation of the embeddings, which are the output matrix, too."),
     "linear": Choice(label="linear scale", options=(0.02, 0.125, 0.5),
                      help="Standard deviation of the weights of every linear layer. 0.125 is 1/sqrt(width)."),
+    "steps": Choice(label="steps", options=(400, 1000), help="How long it trains: 16 rows a step."),
 }  # fmt: skip
 LOSS = LossView(title="Loss on the training batch and on unseen rows", log_loss=True,
                 curves={"loss": "training", "held-out": "unseen rows"})  # fmt: skip
@@ -60,7 +61,7 @@ def first_loss_panel() -> Explorer:
 def scales_panel() -> TrainingPanel:
     """Pretraining from two scales, on two sources."""
     return TrainingPanel(
-        starts.scales_recipe, title="Two scales, two sources", settings=["source", "embedding", "linear"],
+        starts.scales_recipe, title="Two scales, two sources", settings=["source", "embedding", "linear", "steps"],
         views=[LOSS], controls=SCALES, seeds=True,
     )  # fmt: skip
 
