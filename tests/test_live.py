@@ -3,13 +3,16 @@
 import json
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from ipywidgets import widgets
 
 from course_utils import figures, runtime, training
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TextView, TrainingPanel
+from course_utils.live import figure as live_figure
 from course_utils.live.figure import LiveFigure, pack, plotly_library
 from course_utils.live.status import verdict
 from course_utils.live.views import Trace
@@ -298,10 +301,26 @@ def test_settings_that_do_not_go_together_leave_the_old_run(monkeypatch):
 def test_what_does_not_fit_into_memory_is_refused_with_the_reason(panel, monkeypatch):
     panel._ready()
     assert "take about" in sent(panel)["status"]
+    monkeypatch.setattr(runtime, "memory_available", lambda: 2 * panel._cost.memory)
+    panel.seeds.value = 3
+    panel.start()
+    assert not panel.session.running, "three runs hold three times as much"
+    panel.step()
+    assert not panel.session.running and "Not started" in sent(panel)["status"]
     monkeypatch.setattr(runtime, "memory_available", lambda: 1000)
     panel.start()
     assert not panel.session.running
     assert "Not started: it needs about" in sent(panel)["status"] and "1 kB are free" in sent(panel)["status"]
+
+
+def test_what_diverges_at_once_has_a_price_too():
+    def wild(*, width=16):
+        return replace(recipe(width=width), knobs={"lr": 1e12}, optimizer="sgd")
+
+    panel = TrainingPanel(wild, title="Wild", settings=["width"])
+    panel.settings["width"].value = 32
+    assert panel.error is None and "take about" in sent(panel)["status"]
+    panel.close()
 
 
 def test_pause_stops_within_one_step():
@@ -322,6 +341,44 @@ def test_the_last_view_gone_pauses_the_run(panel):
     assert panel.session.running
     panel.figure._receive(None, {"type": "gone", "view": "b"}, [])
     assert not panel.session.running
+
+
+def test_a_page_that_was_closed_without_a_word_pauses_the_run(monkeypatch):
+    panel = TrainingPanel(lambda: recipe(steps=10**7), title="Long")
+    monkeypatch.setattr(live_figure, "PATIENCE", 0.05)
+    monkeypatch.setattr(live_figure, "SILENCE", 0.5)
+    panel.start()
+    time.sleep(1)
+    assert panel.session.running, "without a page it trains to its end"
+    panel.figure._receive(None, {"type": "ready", "view": "a"}, [])
+    for _ in range(20):
+        time.sleep(0.05)
+        panel.figure._receive(None, {"type": "hidden", "view": "a"}, [])
+    assert panel.session.running, "a hidden page answers"
+    wait(lambda: not trainers())
+    assert "The page was closed, so it waits" in sent(panel)["status"] and not panel.buttons["start"].disabled
+    panel.figure._receive(None, {"type": "ready", "view": "b"}, [])
+    step = panel.session.step_count
+    panel.start()
+    until_step(panel, step + 1)
+    wait(lambda: "The page was closed" not in sent(panel)["status"])
+    panel.close()
+
+
+def test_a_run_that_ends_while_the_buttons_are_set_leaves_start_enabled(panel):
+    for _ in range(200):
+        panel.buttons["step"].click()
+    wait(lambda: not trainers())
+    assert (panel.buttons["start"].disabled, panel.buttons["pause"].disabled) == (False, True)
+
+
+def test_a_closed_panel_lets_go_of_its_widgets():
+    before = set(widgets.widget._instances) | {plotly_library().model_id}
+    made = TrainingPanel(recipe, title="Closed", settings=["width"], views=VIEWS, seeds=True)
+    picked = explorer()
+    made.close()
+    picked.close()
+    assert set(widgets.widget._instances) <= before
 
 
 def test_unknown_names_say_which_there_are():
@@ -374,8 +431,9 @@ def test_a_dial_is_a_slider_and_a_number_box(panel):
     assert dial.value == 0.05 == dial.box.value == panel.session.runs[0]._mailbox[-1][1]
     dial.box.value = 123.0
     assert dial.value == 123.0 and dial.slider.value == 10.0, "typed values may lie beyond the slider's ends"
-    dial.box.value = -1.0
-    assert dial.value == 123.0 == dial.box.value
+    for nothing in (-1.0, float("nan"), float("inf")):
+        dial.box.value = nothing
+        assert dial.value == 123.0 == dial.box.value
     events = len(panel.session.runs[0]._mailbox)
     dial.box.value = 0.01
     dial.slider.value = 0.0100237
@@ -386,6 +444,25 @@ def test_a_dial_is_a_slider_and_a_number_box(panel):
     dial.slider.value = 0.00398107
     assert dial.value == 0.004
     assert panel.knobs["batch_size"].box.value == 8
+
+
+@pytest.mark.parametrize("low, high", [(3e3, 5e5), (0.5, 20), (1e-5, 1e1), (0.013, 0.02)])
+@pytest.mark.parametrize("typed", [0.0, 1e-7, 1e3, 490_000, 1e9])
+def test_a_value_typed_on_a_logarithmic_dial_stays(low, high, typed):
+    dial = Slider(label="size", help="How big.", low=low, high=high, log=True).widget(low)
+    dial.box.value = typed
+    shown = min(max(typed, low), high)
+    steps = round(np.log10(shown / low) / 0.1)
+    for echo in (shown, high if shown == high else min(low * 10 ** (0.1 * steps), high)):  # the browser's own grid
+        dial.slider.value = echo
+        assert dial.value == dial.box.value == typed
+
+
+def test_firm_ends_hold_for_what_is_typed_too():
+    dial = Slider(label="place", help="Where.", low=1, high=7, step=1, whole=True, firm=True).widget(3)
+    for typed, counts in ((10**9, 7), (0, 1), (-1, 1), (7, 7), (5, 5)):
+        dial.box.value = typed
+        assert dial.value == counts == dial.box.value == dial.slider.value
 
 
 # --- the figure ------------------------------------------------------------------------------------------------
@@ -462,12 +539,55 @@ def test_an_explorer_redraws_when_a_control_moves_and_returns_to_its_defaults():
     assert made.shown.summary == "a2" and made.controls["letter"].value == "a"
 
 
+def test_an_explorers_defaults_are_drawn_once():
+    made, drawn = explorer(), []
+    made.controls["power"].value, made.controls["letter"].value = 3, "b"
+    draw, made.draw = made.draw, lambda **values: drawn.append(values) or draw(**values)
+    made.buttons["defaults"].click()
+    assert drawn == [{"power": 2, "letter": "a"}]
+
+
 def test_an_explorer_with_a_button_waits_for_it():
     made = explorer(act="Compute")
     made.controls["power"].value = 3
     assert made.shown.summary == "a2"
+    assert made.figure._last[1]["status"] == "What is shown is from before. Press “Compute”."
     made.buttons["act"].click()
-    assert made.shown.summary == "a3"
+    wait(lambda: made.shown.summary == "a3" and made.buttons["act"].description == "Compute")
+
+
+def test_long_work_shows_its_progress_and_can_be_stopped():
+    gates = [threading.Event() for _ in range(3)]
+
+    def draw(*, power):
+        for done, gate in enumerate(gates):
+            yield done / len(gates)
+            assert gate.wait(20)
+        return Shown(summary=f"power {power}")
+
+    for gate in gates:
+        gate.set()
+    control = Slider(label="power", help="How bent.", low=0, high=5, step=1, whole=True)
+    made = Explorer(draw, title="Long work", controls={"power": (control, 2)}, act="Compute")
+    assert made.shown.summary == "power 2", "whoever only looks gets a picture"
+
+    def status():
+        return made.figure._last[1]["status"]
+
+    for gate in gates[1:]:
+        gate.clear()
+    made.controls["power"].value, button = 3, made.buttons["act"]
+    button.click()
+    wait(lambda: status() == "Working: 33% done.")
+    assert made.figure._last[1]["progress"] == 1 / 3 and button.description == "Stop"
+    button.click()
+    gates[1].set()
+    wait(lambda: status() == "Stopped. What is shown is from before." and button.description == "Compute")
+    assert made.shown.summary == "power 2"
+    button.click()
+    gates[2].set()
+    wait(lambda: made.shown.summary == status() == "power 3" and made.figure._last[1]["progress"] is None)
+    made.close()
 
 
 def test_an_explorers_error_is_shown_and_passes(monkeypatch):

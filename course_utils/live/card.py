@@ -14,6 +14,13 @@ from course_utils.live.picture import png
 _cards: dict[str, Card] = {}  # the newest card of each title: running its cell again closes the earlier one
 
 
+def _tree(widget: w.Widget) -> list[w.Widget]:
+    """A widget, everything in it, and the small widgets of its looks."""
+    looks = [getattr(widget, name) for name in ("layout", "style") if isinstance(getattr(widget, name, None), w.Widget)]
+    inner = [one for child in getattr(widget, "children", ()) for one in _tree(child)]
+    return [widget, *inner, *looks]
+
+
 class Card:
     """A titled box of widgets. Subclasses give `describe` and `picture`."""
 
@@ -82,10 +89,11 @@ class Card:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Remove the card from the page."""
+        """Remove the card from the page, and let go of its widgets: ipywidgets keeps each one until it is closed."""
         if _cards.get(self.title) is self:
             del _cards[self.title]
-        self.box.close()
+        for widget in _tree(self.box):
+            widget.close()
 
     def __repr__(self) -> str:
         return self.describe()

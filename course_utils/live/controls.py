@@ -15,7 +15,10 @@ LOG_STEP = 0.1  # decades
 
 @dataclass(frozen=True, kw_only=True)
 class Slider:
-    """A number from low to high; on a logarithmic scale if ``log``, in steps of ``step`` otherwise."""
+    """A number from low to high; on a logarithmic scale if ``log``, in steps of ``step`` otherwise.
+
+    Values beyond the ends may be typed, unless the ends are ``firm``: then what is typed becomes the nearer end.
+    """
 
     label: str
     help: str
@@ -24,6 +27,7 @@ class Slider:
     step: float = 0.01
     log: bool = False
     whole: bool = False
+    firm: bool = False
 
     def widget(self, value: float) -> Dial:
         return Dial(self, value)
@@ -39,11 +43,19 @@ class Slider:
         return w.FloatSlider(value=value, **ends, **common)
 
     def nearest(self, value: float) -> float:
-        """The position on the slider's grid that a browser shows for a value."""
-        value = min(max(value, self.low), self.high)
+        """Where a browser shows a value on the slider: it counts steps from the low end, and has the high end too."""
+        if not self.low < value < self.high:
+            return min(max(value, self.low), self.high)
         if self.log:
-            return 10 ** (round(math.log10(value) / LOG_STEP) * LOG_STEP)
-        return self.low + round((value - self.low) / self.step) * self.step
+            steps = round(math.log10(value / self.low) / LOG_STEP)
+            return min(self.low * 10 ** (steps * LOG_STEP), self.high)
+        return min(self.low + round((value - self.low) / self.step) * self.step, self.high)
+
+    def typed(self, value: float) -> float | None:
+        """What a typed value counts as; None for what no control of the course can be."""
+        if not (math.isfinite(value) and value >= 0):
+            return None
+        return min(max(value, self.low), self.high) if self.firm else value
 
     def tidy(self, value: float) -> float:
         """A value as a slider means it: whole, or with two significant digits on a logarithmic scale."""
@@ -51,7 +63,7 @@ class Slider:
 
 
 class Dial(w.HBox):
-    """A slider with a number box beside it, for values that are typed, also beyond the slider's ends."""
+    """A slider with a number box beside it, for values that are typed."""
 
     value = traitlets.Union([traitlets.Int(), traitlets.Float()])
 
@@ -74,10 +86,10 @@ class Dial(w.HBox):
             self.value = moved
 
     def _typed(self, change) -> None:
-        if change["new"] >= 0:
-            self.value = change["new"]
-        else:
-            self.box.value = self.value  # no knob of the course is negative
+        counts = self.control.typed(change["new"])
+        if counts is not None:
+            self.value = counts
+        self.box.value = self.value  # nothing else is shown than what counts
 
     def _show(self, change) -> None:
         self.box.value = change["new"]
@@ -98,8 +110,10 @@ class Choice:
     def widget(self, value) -> w.Widget:
         if value not in self.options:
             raise ValueError(f"{self.label} {value!r}: expected one of {', '.join(map(str, self.options))}")
-        made = w.Dropdown(options=list(self.options), value=value, description=self.label, style=LABELS)
-        made.tooltip, made.help, made.layout = self.help, self.help, w.Layout(width="auto", min_width="120px")
+        common = {"description": self.label, "style": LABELS, "tooltip": self.help}
+        layout = w.Layout(width="auto", min_width="120px")
+        made = w.Dropdown(options=list(self.options), value=value, layout=layout, **common)
+        made.help = self.help
         return made
 
 
@@ -111,8 +125,10 @@ class Line:
     help: str
 
     def widget(self, value: str) -> w.Widget:
-        made = w.Text(value=value, description=self.label, style=LABELS, continuous_update=False)
-        made.tooltip, made.help, made.layout = self.help, self.help, w.Layout(width="420px", max_width="100%")
+        common = {"description": self.label, "style": LABELS, "tooltip": self.help}
+        layout = w.Layout(width="420px", max_width="100%")
+        made = w.Text(value=value, continuous_update=False, layout=layout, **common)
+        made.help = self.help
         return made
 
 
@@ -128,7 +144,7 @@ CONTROLS: Mapping[str, Control] = {
         help="How strongly each step pulls the weight matrices towards zero.",
     ),
     "batch_size": Slider(
-        label="batch size", low=1, high=64, step=1, whole=True,
+        label="batch size", low=1, high=64, step=1, whole=True, firm=True,
         help="How many examples one step looks at.",
     ),
     "width": Choice(
@@ -200,4 +216,3 @@ def button(label: str, icon: str, tooltip: str, act: Callable[[], None]) -> w.Bu
     made.help = tooltip
     made.on_click(lambda _: act())
     return made
-

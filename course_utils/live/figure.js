@@ -58,6 +58,13 @@ function themed(layout, node) {
   return { ...layout, font: { ...layout.font, color: ink }, hoverlabel: hover };
 }
 
+// The newest value of each curve, for those who do not see it.
+function newest(data, layout) {
+  const curves = data.filter((trace) => trace.mode?.includes("lines") && trace.name && trace.y.length);
+  const values = curves.map((trace) => `${trace.name} ${Number(trace.y.at(-1).toPrecision(3))}`);
+  return values.length ? [`At its right end, ${layout.yaxis.title.text}: ${values.join(", ")}.`] : [];
+}
+
 const CONFIG = {
   displaylogo: false,
   responsive: false,
@@ -126,6 +133,7 @@ class View {
     if (content.type !== "frame") return;
     if (content.skeleton) this.skeleton = content.skeleton;
     this.frame = { ...content, buffers };
+    if (document.hidden) this.tell({ type: "hidden" }); // nothing is drawn now, but somebody will come back
     this.schedule();
   }
 
@@ -163,12 +171,13 @@ class View {
       const node = this.plots.children[i];
       const height = `${spec.layout.height}px`;
       if (node.style.minHeight !== height) node.style.minHeight = height;
+      const data = unpack(spec.data, buffers);
       const width = node.clientWidth;
       if (width > 0) { // else not laid out yet: drawn when it is
         const layout = { ...themed(unpack(spec.layout, buffers), node), width };
-        this.Plotly.react(node, unpack(spec.data, buffers), layout, CONFIG);
+        this.Plotly.react(node, data, layout, CONFIG);
       }
-      node.setAttribute("aria-label", `${spec.layout.title.text}. ${summary}`);
+      node.setAttribute("aria-label", [`${spec.layout.title.text}.`, summary, ...newest(data, spec.layout)].join(" "));
     });
   }
 
@@ -206,7 +215,13 @@ function nameControls(el) {
     const dial = handle.closest(".cu-dial");
     const label = dial.querySelector(".widget-label")?.textContent ?? "";
     handle.setAttribute("aria-label", label);
-    dial.querySelector("input[type=number]")?.setAttribute("aria-label", `${label}, as a number`);
+    const box = dial.querySelector("input[type=number]");
+    box?.setAttribute("aria-label", `${label}, as a number`);
+    box?.addEventListener("keydown", (event) => {
+      if (event.key !== ",") return; // a decimal point to many people: a browser may drop it, and 0,01 would be 1
+      event.preventDefault();
+      document.execCommand("insertText", false, ".");
+    });
   }
 }
 

@@ -23,6 +23,7 @@ import traitlets
 FOLDER = Path(__file__).parent
 UNANSWERED = 2  # frames that may be under way to a browser that has not yet drawn them
 PATIENCE = 2.0  # seconds after which a silent browser gets a frame all the same
+SILENCE = 60.0  # seconds without any answer after which its page must have been closed: a hidden page answers too
 
 
 class PlotlyLibrary(ipywidgets.Widget):
@@ -53,6 +54,7 @@ class LiveFigure(anywidget.AnyWidget):
         self._lock = threading.Lock()
         self._views: set[str] = set()
         self._sent, self._drawn, self._sent_at = 0, 0, 0.0
+        self._unanswered_since: float | None = None
         self._skeleton, self._last = None, None
         self._on_ready, self._on_alone = on_ready, on_alone
         self.on_msg(self._receive)
@@ -62,6 +64,12 @@ class LiveFigure(anywidget.AnyWidget):
         """Whether a browser is there and has kept up with the frames sent so far."""
         behind = self._sent - self._drawn >= UNANSWERED
         return bool(self._views) and (not behind or time.monotonic() - self._sent_at > PATIENCE)
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether pages had this figure, and none has answered its frames for a minute."""
+        since = self._unanswered_since
+        return bool(self._views) and since is not None and time.monotonic() - since > SILENCE
 
     def show(self, specs: Sequence[dict], *, status="", texts=(), summary="", state=None, progress=None) -> None:
         """Show these figures now. From any thread.
@@ -84,6 +92,14 @@ class LiveFigure(anywidget.AnyWidget):
             if self._views:
                 self._send_frame(whole=False)
 
+    def announce(self, status: str, *, progress: float | None = None) -> None:
+        """Show another status line above the same figures. From any thread."""
+        with self._lock:
+            skeleton, content, buffers = self._last
+            self._last = (skeleton, content | {"status": status, "progress": progress}, buffers)
+            if self._views:
+                self._send_frame(whole=False)
+
     def _send_frame(self, *, whole: bool) -> None:
         skeleton, content, buffers = self._last
         written = json.dumps(skeleton)
@@ -92,10 +108,13 @@ class LiveFigure(anywidget.AnyWidget):
             self._skeleton = written
         self._sent += 1
         self._sent_at = time.monotonic()
+        self._unanswered_since = self._unanswered_since or self._sent_at
         self.send(content | {"n": self._sent}, buffers)
 
     def _receive(self, _widget, content, _buffers) -> None:
         kind = content.get("type")
+        if kind != "gone":
+            self._unanswered_since = None
         if kind == "drawn":
             self._drawn = max(self._drawn, int(content["n"]))
         elif kind == "ready":

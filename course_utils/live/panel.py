@@ -47,7 +47,8 @@ class TrainingPanel(Card):
         super().__init__(title)
         self.recipe, self.views = recipe, list(views)
         self._own = controls or {}
-        self._draw_lock, self._quiet, self._note, self._cost = threading.Lock(), False, "", None
+        self._draw_lock, self._refresh_lock = threading.Lock(), threading.Lock()
+        self._quiet, self._note, self._cost = False, "", None
         self.pins: list[Trace] = []
         self.settings = {name: self._setting(name) for name in settings}
         self.seed = self._dial("seed", 0)
@@ -113,9 +114,9 @@ class TrainingPanel(Card):
 
     # --- what a learner does ---------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    def start(self, steps: int | None = None) -> None:
         """Train, or go on training. Refused, with the reason, if the memory does not suffice."""
-        need, have = (self._cost.memory if self._cost else 0), runtime.memory_available()
+        need, have = (self._cost.memory if self._cost else 0) * len(self.session.runs), runtime.memory_available()
         self._note = ""
         if need > have:
             need, have = runtime.readable_bytes(need), runtime.readable_bytes(have)
@@ -123,7 +124,7 @@ class TrainingPanel(Card):
         elif self.session.status in ("finished", "diverged"):
             self._note = "Press Reset to begin again from step 0."
         else:
-            self.session.start()
+            self.session.start(steps)
         self._refresh()
 
     def pause(self) -> None:
@@ -134,8 +135,7 @@ class TrainingPanel(Card):
     def step(self) -> None:
         """Make one step, and stop."""
         self.session.pause()
-        self.session.start(steps=1)
-        self._refresh()
+        self.start(steps=1)
 
     def reset(self) -> None:
         """Back to step 0: the same first weights and batches; the knobs stay where they stand."""
@@ -148,6 +148,8 @@ class TrainingPanel(Card):
         if self._quiet:
             return
         was_running = self.session.running
+        self.session.pause()
+        self.figure.announce("Preparing a new run …")  # some recipes train a teacher first
         self.reset()
         self._price()
         if was_running:
@@ -254,11 +256,12 @@ class TrainingPanel(Card):
             self._price()
 
     def _refresh(self) -> None:
-        status = self.session.status
-        self.buttons["start"].disabled = status != "ready"
-        self.buttons["pause"].disabled = status != "running"
-        self.buttons["step"].disabled = status in ("finished", "diverged")
-        self.buttons["unpin"].disabled = not self.pins
+        with self._refresh_lock:  # a run that ends meanwhile must have the last word
+            status = self.session.status
+            self.buttons["start"].disabled = status != "ready"
+            self.buttons["pause"].disabled = status != "running"
+            self.buttons["step"].disabled = status in ("finished", "diverged")
+            self.buttons["unpin"].disabled = not self.pins
         if status != "running":
             self.redraw()
 
@@ -284,6 +287,9 @@ class TrainingPanel(Card):
     def _draw_live(self) -> bool:
         if not self.session.running:
             self._refresh()  # it has ended by itself
+        elif self.figure.left_alone:
+            self._note = "The page was closed, so it waits. Press Start to go on."
+            self.session.stop()
         elif not self.figure.wants_frame:
             return False
         else:

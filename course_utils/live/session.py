@@ -83,6 +83,10 @@ class Session:
                 thread.join()
                 self._thread = None
 
+    def stop(self) -> None:
+        """Stop after the present step, without waiting for it: for the training thread itself."""
+        self._stop.set()
+
     def set(self, knob: str, value: float) -> None:
         """Move a knob of every run; takes effect at the next step."""
         for run in self.runs:

@@ -43,10 +43,11 @@ def estimate(experiment: Experiment, *, seed: int = 0, trial_steps: int = 3) -> 
     held.update(p.untyped_storage().data_ptr() for p in run.model.parameters())
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         run.step()
-    start = time.perf_counter()
-    for _ in range(trial_steps):
+    start, steps = time.perf_counter(), 0
+    while run.status == "ready" and steps < trial_steps:  # some of the course's runs diverge at once
         run.step()
-    seconds = (time.perf_counter() - start) / trial_steps
+        steps += 1
+    seconds = (time.perf_counter() - start) / max(1, steps)
     state = [t for s in run.optimizer.state.values() for t in s.values() if isinstance(t, Tensor)]
     trained = [p for p in run.model.parameters() if p.requires_grad]
     return Cost(seconds, _bytes(run.model.parameters()), _bytes(trained), _bytes(state), sum(sizes))
