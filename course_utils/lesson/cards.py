@@ -22,6 +22,11 @@ STYLE = """<style>
   margin: 4px 0; max-width: 760px; box-sizing: border-box; overflow: hidden}
 .course-card .widget-html, .course-card .widget-html-content {height: auto; margin: 0; width: 100%;
   line-height: 1.5; font-size: var(--jp-content-font-size1); color: var(--jp-content-font-color1)}
+.course-card.jupyter-widgets-disconnected::before {
+  content: "The kernel behind this card has gone. Run this cell again.";
+  display: block; font: 600 13px/1.4 var(--jp-ui-font-family); color: var(--jp-error-color0)}
+.course-card .jupyter-widgets-disconnected::before {content: none}
+.course-card.jupyter-widgets-disconnected :is(button, input) {pointer-events: none; opacity: .5}
 .course-card p {margin: 2px 0}
 .course-card .course-kind {font-size: var(--jp-ui-font-size0); color: var(--jp-content-font-color2);
   letter-spacing: .06em; text-transform: uppercase}

@@ -117,7 +117,10 @@ def sizes_panel() -> Explorer:
     """Section 9: teachers of many sizes and their students, stored ones or trained when the button is pressed."""
 
     def draw(*, runs, student, temperature):
-        found = [_compare(width, RUNS[runs], student, temperature) for width in sizes.TEACHER_WIDTHS]
+        found = []
+        for width in sizes.TEACHER_WIDTHS:
+            yield len(found) / len(sizes.TEACHER_WIDTHS)
+            found.append(_compare(width, RUNS[runs], student, temperature))
         names = {"teacher": "teacher", "student": "its student", "agreement": "agreement of the two"}
         series = []
         for style, (key, name) in enumerate(names.items()):
