@@ -45,6 +45,9 @@ def small_gpt(**options):
 
 MODELS = {
     "linear": (lambda: nn.Linear(20, 30), PIXELS),
+    "convolution": (lambda: nn.Sequential(
+        nn.Unflatten(1, (1, 4, 5)), nn.Conv2d(1, 6, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(), nn.Conv2d(6, 4, 2),
+        nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(24, 5), nn.RMSNorm(5)), PIXELS),
     "mlp": (lambda: MLP([20, 32, 32, 5], activation="tanh", residual=True, norm=True), PIXELS),
     "tied gpt": (small_gpt, TOKENS),
     "untied gpt": (partial(small_gpt, tied=False), TOKENS),
@@ -115,6 +118,14 @@ def test_an_embedding_and_a_norm_without_weights_pose_no_problem():
     assert model[0].weight.std() > 0
 
 
+def test_a_layer_that_shares_its_matrix_has_a_bias_of_its_own():
+    first, second = nn.Linear(6, 6), nn.Linear(6, 6)
+    second.weight = first.weight
+    started(nn.Sequential(first, second), "he")
+    assert (second.bias == 0).all() and second.weight is first.weight
+    assert torch.equal(first.weight, started(nn.Linear(6, 6), "he").weight)
+
+
 # --- distributions --------------------------------------------------------------------------------------------------
 
 IN, OUT = 600, 300
@@ -160,6 +171,18 @@ def test_orthogonal_rows_or_columns_are_orthonormal(shape):
     weight = started(nn.Linear(*shape), "orthogonal").weight
     small = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
     assert torch.allclose(small, torch.eye(len(small)), atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: nn.Conv2d(20, 60, 5), lambda: nn.Conv1d(40, 90, 7, groups=2), lambda: nn.Conv3d(8, 32, 3)])  # fmt: skip
+def test_a_convolution_starts_with_the_fans_that_pytorch_counts(make):
+    layer = make()
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
+    for scheme, std in (("he", (2 / fan_in) ** 0.5), ("xavier", (2 / (fan_in + fan_out)) ** 0.5)):
+        started(layer, scheme)
+        assert layer.weight.std().item() == pytest.approx(std, rel=4 / (2 * layer.weight.numel()) ** 0.5)
+    started(layer, "orthogonal")
+    assert (torch.linalg.svdvals(layer.weight.flatten(1).double()) - 1).abs().max() < 1e-5
 
 
 def test_a_deep_linear_orthogonal_net_keeps_every_direction_and_a_relu_net_does_not():
@@ -295,12 +318,24 @@ def test_from_a_constant_all_units_of_a_layer_stay_the_same_unit():
     assert not torch.allclose(first, torch.full_like(first, 0.1), atol=1e-3)  # it did train
 
 
+def test_lsuv_measures_as_in_use_and_leaves_the_mode():
+    model, inputs = nn.Sequential(nn.Linear(20, 40), nn.ReLU(), nn.Dropout(), nn.Linear(40, 5)), PIXELS
+    model[3].eval()
+    before = torch.get_rng_state()
+    started(model, "lsuv", inputs=inputs)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [part.training for part in model] == [True, True, True, False]
+    assert initialization.output_stds(model, inputs) == pytest.approx([1, 1], abs=1e-5)
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("scheme", "options", "message"), [
     ("kaiming", {}, "no scheme 'kaiming': choose one of zeros, constant, normal"),
     ("he", {"generator": None}, "scheme 'he' is random: pass generator="),
+    ("he", {"generator": 0}, "scheme 'he' is random: pass generator="),
+    ("constant", {"value": math.inf, "generator": None}, "value inf: expected a finite number"),
     ("normal", {"std": -1.0}, "std -1.0: expected a finite number, 0 or more"),
     ("lecun", {"gain": math.nan}, "gain nan: expected a finite number"),
     ("he", {"std": 0.1}, "scheme 'he' takes no std; it takes gain, bias_std"),
@@ -324,9 +359,9 @@ def test_lsuv_has_nothing_to_measure_on_meta():
 
 
 def test_a_layer_of_another_kind_is_refused_before_anything_changes():
-    model = nn.Sequential(nn.Linear(4, 4), nn.Conv1d(1, 1, 3))
+    model = nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 4))
     before = weights(model)
-    with pytest.raises(TypeError, match="no scheme for Conv1d at '1'"):
+    with pytest.raises(TypeError, match="no scheme for LSTM at '1'"):
         started(model, "he")
     assert all(map(torch.equal, weights(model), before))
 
@@ -494,6 +529,11 @@ def test_fixed_points_stay_where_they_are_and_are_approached_at_the_stated_rate(
     assert (found.c_star < 1) == (found.chi_1 > 1)
 
 
+def test_sigmas_may_be_tensors():
+    found = mean_field(torch.tensor(1.5), torch.tensor(0.3))
+    assert found == mean_field(1.5, torch.tensor(0.3).item()) and isinstance(found.chi_1, float)
+
+
 def test_where_there_is_no_fixed_point_none_is_invented():
     diverging = [("relu", 1.5, 0.0), ("relu", 2**0.5, 0.1), ("gelu", 2.0, 0.1), ("linear", 1.0, 1.0)]
     for activation, sigma_w, sigma_b in diverging:
@@ -528,6 +568,8 @@ def test_edges_of_other_activations():
     (lambda: mean_field(-1.0, 0.1), "sigma_w -1.0: expected a finite number, 0 or more"),
     (lambda: mean_field(1.0, math.inf), "sigma_b inf: expected a finite number"),
     (lambda: mean_field(1.0, 0.1, "swish"), "activation 'swish': choose one of tanh, relu, gelu, linear"),
+    (lambda: dead_probability(0, 3), "width 0, depth 3: expected 1 or more, and 0 or more"),
+    (lambda: relu_second_moment(64, 0.1, -1), "width 64, depth -1: expected 1 or more, and 0 or more"),
     (lambda: correlation_map(1.2, 1.0, 0.1, "tanh"), "correlation 1.2: expected a number from -1 to 1"),
 ])  # fmt: skip
 def test_bad_theory_input(call, message):

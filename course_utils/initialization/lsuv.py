@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,15 +12,14 @@ from course_utils.initialization.places import places
 
 @torch.no_grad()
 def unit_variance_(module: nn.Module, inputs: Tensor) -> nn.Module:
-    """Divide each linear layer's weights by the standard deviation of its outputs on `inputs`; returns the module.
+    """Divide each layer's weights by the standard deviation of its outputs on `inputs`; returns the module.
 
     One forward pass does: the biases are zero, so that a layer's outputs scale with its weights, and each layer
-    sees what the scaled layers before it hand on. An embedding, and a head tied to it, stay as they are.
-    ValueError for a layer whose outputs do not vary.
+    sees what the scaled layers before it hand on. Dropout is off meanwhile. An embedding, and a head tied to it, stay
+    as they are. ValueError for a layer whose outputs do not vary.
     """
-    hooks = []
 
-    def scale(layer: nn.Linear, _, output: Tensor) -> Tensor:
+    def scale(layer: nn.Module, _, output: Tensor) -> Tensor:
         std = output.float().std(unbiased=False)
         if not (torch.isfinite(std) and std > 0):
             name = next(name for name, other in module.named_modules() if other is layer)
@@ -26,29 +27,31 @@ def unit_variance_(module: nn.Module, inputs: Tensor) -> nn.Module:
         layer.weight.div_(std)
         return output / std
 
-    try:
-        linear = [place.layer for place in places(module) if isinstance(place.layer, nn.Linear)]
-        hooks += [layer.register_forward_hook(scale) for layer in linear]
-        module(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    _pass_through(module, inputs, scale)
     return module
 
 
 @torch.no_grad()
 def output_stds(module: nn.Module, inputs: Tensor) -> list[float]:
-    """The standard deviation of what each linear layer gives on `inputs`, before any activation, in order."""
-    stds, hooks = [], []
+    """The standard deviation of what each linear layer or convolution gives on `inputs`, without dropout, in order."""
+    stds = []
 
-    def note(layer: nn.Linear, _, output: Tensor) -> None:
+    def note(layer: nn.Module, _, output: Tensor) -> None:
         stds.append(output.float().std(unbiased=False).item())
 
-    try:
-        linear = [place.layer for place in places(module) if isinstance(place.layer, nn.Linear)]
-        hooks += [layer.register_forward_hook(note) for layer in linear]
-        module(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    _pass_through(module, inputs, note)
     return stds
+
+
+def _pass_through(module: nn.Module, inputs: Tensor, hook: Callable) -> None:
+    """One forward pass as in use, with a hook on each layer that has a matrix of its own and is no embedding."""
+    modes = {part: part.training for part in module.modules()}
+    layers = [place.layer for place in places(module) if not isinstance(place.layer, nn.Embedding)]
+    hooks = [layer.register_forward_hook(hook) for layer in layers]
+    try:
+        module.eval()(inputs)
+    finally:
+        for handle in hooks:
+            handle.remove()
+        for part, mode in modes.items():
+            part.training = mode

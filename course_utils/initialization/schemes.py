@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.initialization.lsuv import unit_variance_
-from course_utils.initialization.places import Place, places, reset_norms_
+from course_utils.initialization.places import Place, places, reset_norms_and_biases_
 from course_utils.models import GPT, MLP
 
 EMBEDDING_STD = 0.1  # of the schemes "width", "zero_branches" and "mup"
@@ -37,6 +37,8 @@ class Options:
         for name in ("std", "gain", "bias_std"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} {getattr(self, name)}: expected a finite number, 0 or more")
+        if not math.isfinite(self.value):
+            raise ValueError(f"value {self.value}: expected a finite number")
         if self.base_width < 1:
             raise ValueError(f"base_width {self.base_width}: expected 1 or more")
 
@@ -87,12 +89,15 @@ def _uniform(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def _orthogonal(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Rows or columns orthogonal, whichever are fewer, and uniform among all such matrices."""
-    rows, columns = shape
+    """Rows or columns orthogonal, whichever are fewer, and uniform among all such matrices.
+
+    A row is all that one output reads, so that a convolution's is a whole filter.
+    """
+    rows, columns = shape[0], shape[1:].numel()
     tall = _normal((max(rows, columns), min(rows, columns)), generator).double()
     basis, triangle = torch.linalg.qr(tall)
     basis = basis * triangle.diagonal().sign()  # without it the result depends on how QR chooses its signs
-    return (basis if rows >= columns else basis.T) * math.sqrt(max(rows, columns))
+    return (basis if rows >= columns else basis.T).reshape(shape) * math.sqrt(max(rows, columns))
 
 
 # --- the table -------------------------------------------------------------------------------------------------
@@ -111,7 +116,7 @@ def _one_over_fan_in(place: Place, options: Options) -> float:
 
 
 def _isometric(place: Place, options: Options) -> float:
-    return options.gain / math.sqrt(max(place.fan_in, place.fan_out))
+    return options.gain / math.sqrt(max(place.fan_in, place.fan_out // place.window))
 
 
 def _width(place: Place, options: Options) -> float:
@@ -288,8 +293,9 @@ def initialize_(
 ) -> nn.Module:
     """Give every parameter of a module its start, in place; returns the module.
 
-    module: an MLP, a GPT, or anything built of linear, embedding and LayerNorm layers.  scheme: a name in
-    `INIT_SCHEMES`.  An embedding counts as the tied head that it may also be: its fan_in is its width.
+    module: an MLP, a GPT, or anything built of linear, convolution, embedding and norm layers; only in an MLP and a
+    GPT is it known which layer is the output or ends a residual branch.  scheme: a name in `INIT_SCHEMES`.  An
+    embedding counts as the tied head that it may also be: its fan_in is its width.
 
     std: for "normal" (0.02).  value: for "constant" (0.1).  gain, bias_std: for the schemes that name them, a factor
     on the weights (1) and the standard deviation of the biases (0); `mean_field` describes a network that starts
@@ -303,11 +309,11 @@ def initialize_(
     options = _options(
         scheme, std=std, value=value, gain=gain, bias_std=bias_std, base_width=base_width, inputs=inputs
     )
-    if chosen.random and generator is None:
+    if chosen.random and not isinstance(generator, torch.Generator):
         raise ValueError(f"scheme {scheme!r} is random: pass generator=runtime.generator(seed)")
     chosen.check(module, options)
     found = places(module)
-    reset_norms_(module)
+    reset_norms_and_biases_(module)
     for place in found:
         if not place.layer.weight.is_meta:
             _start_(place, chosen, options, generator)
@@ -325,5 +331,3 @@ def _start_(place: Place, scheme: Scheme, options: Options, generator: torch.Gen
         bias.copy_(std * scheme.draw(bias.shape, generator))
     elif options.bias_std:
         bias.copy_(options.bias_std * _normal(bias.shape, generator))
-    else:
-        bias.zero_()

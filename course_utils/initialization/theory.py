@@ -163,8 +163,8 @@ def mean_field(sigma_w: float, sigma_b: float, activation: str = "tanh") -> Mean
     A network trains down to about 6 xi_c layers, says the paper.
     """
     _check(sigma_w=sigma_w, sigma_b=sigma_b)
-    kernel = _kernel(activation)
-    q = _settled_variance(kernel, float(sigma_w) ** 2, float(sigma_b) ** 2)
+    sigma_w, sigma_b, kernel = float(sigma_w), float(sigma_b), _kernel(activation)
+    q = _settled_variance(kernel, sigma_w**2, sigma_b**2)
     if q == math.inf:
         gradient_gain = sigma_w**2 * kernel.slopes(DIVERGED, 1.0)
         return MeanField(math.inf, math.nan, gradient_gain, math.nan, math.nan)
@@ -258,8 +258,14 @@ def initial_loss(vocab: int, logit_variance: float = 0.0) -> float:
     return math.log(vocab) + logit_variance / 2 - math.expm1(logit_variance) / (2 * vocab)
 
 
+def _check_shape(width: int, depth: int) -> None:
+    if width < 1 or depth < 0:
+        raise ValueError(f"width {width}, depth {depth}: expected 1 or more, and 0 or more")
+
+
 def relu_second_moment(width: int, sigma2: float, depth: int) -> float:
     """E |h_L|^2 / |h_0|^2 for a bias-free ReLU network with weights N(0, sigma2): (n sigma2 / 2)^L (He et al. 2015)."""
+    _check_shape(width, depth)
     return (width * sigma2 / 2) ** depth
 
 
@@ -268,4 +274,5 @@ def dead_probability(width: int, depth: int) -> float:
 
     Dead: in some layer every unit is negative, so that nothing gets through it, neither signal nor gradient.
     """
+    _check_shape(width, depth)
     return -math.expm1(depth * math.log1p(-(2.0**-width)))
