@@ -30,13 +30,19 @@ def _(answer):
             F.cross_entropy(logits.flatten(0, 1), targets.clamp(min=0).flatten()),
         "counted every target, with -100 as if it were a place from the end of the vocabulary":
             -logits.log_softmax(-1).gather(2, (targets % 5)[..., None]).mean(),
+        "shifted the targets: `logits[i, j]` belongs to `targets[i, j]` already":
+            F.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100),
+        "took the probability without its logarithm: use `log_softmax`":
+            -logits.softmax(-1)[counted].gather(1, targets[counted][:, None]).mean(),
         "forgot the minus sign": -wanted,
         "used logits as if they were log probabilities: apply `log_softmax` first":
             -logits[counted].gather(1, targets[counted][:, None]).mean(),
     }  # fmt: skip
     yield compare(answer(logits.clone(), targets.clone()), wanted, mistakes=mistakes, what="the loss")
     every = targets.clamp(min=0)
-    yield compare(answer(logits.clone(), every), F.cross_entropy(logits.flatten(0, 1), every.flatten()),
+    each = F.cross_entropy(logits.flatten(0, 1), every.flatten(), reduction="none")
+    dropped = {"left out targets that are 0: only those that are -100 do not count": each[every.flatten() > 0].mean()}
+    yield compare(answer(logits.clone(), every), each.mean(), mistakes=dropped,
                   what="the loss where every target counts")  # fmt: skip
     moved = torch.where(counted[..., None], logits, logits + torch.arange(5.0))
     yield compare(answer(moved, targets.clone()), wanted, what="the loss after changing logits that do not count")
@@ -90,10 +96,13 @@ def _(answer):
     wanted = base(x).detach()
     layer = answer(base, rank, alpha)
     yield law(isinstance(layer, nn.Module), "expected an `nn.Module`: call `super().__init__()` first")
-    yield compare(layer(x), wanted, what="the output at the start, where B is zero,", atol=1e-5)
     trained = [weight for weight in layer.parameters() if weight.requires_grad]
     numbers = sum(weight.numel() for weight in trained)
     both = rank * (4 + 3)
+    yield law(numbers != both or not all(weight.any() for weight in trained),
+              "A and B both start at random, so the output changes at once: B (out, rank) must be zero at first")
+    yield compare(layer(x), wanted, what="the output at the start, where B is zero,", atol=1e-5,
+                  mistakes={"left out the given layer: add its output": torch.zeros_like(wanted)})  # fmt: skip
     yield law(numbers != both + 15, "the given layer trains, too: freeze its weight and its bias")
     yield law(numbers != both + 3, "the given layer's bias trains, too: freeze it")
     yield law(numbers != both + 12, "the given layer's weight trains, too: freeze it")

@@ -91,6 +91,7 @@ class Lora(nn.Module):
             nn.init.zeros_(self.A)
         if self.zero == "A":
             nn.init.zeros_(self.A)
+        if self.zero != "B":
             nn.init.normal_(self.B)
 
     def forward(self, x):
@@ -132,6 +133,12 @@ class LoraTrainsBias(Lora):
         self.base.bias.requires_grad_()
 
 
+def lora_alone(base, rank, alpha):
+    made = Lora(base, rank, alpha)
+    made.forward = lambda x: made.scale * F.linear(F.linear(x, made.A), made.B)
+    return made
+
+
 def ewc_by_loop(weights, start, fisher):
     total = 0
     for name in fisher:
@@ -163,6 +170,10 @@ WRONG = {
         (lambda logits, targets: loss_of_all(logits, targets.clamp(min=0)), "as if it were token 0"),
         (lambda logits, targets: -loss_by_mask(logits, targets), "minus sign"),
         (lambda logits, targets: loss_of_all(logits.softmax(-1), targets), "the loss is"),
+        (lambda logits, targets: loss_of_all(logits[:, :-1], targets[:, 1:]), "shifted the targets"),
+        (lambda logits, targets: loss_of_all(logits, targets.where(targets > 0, -100)), "left out targets that are 0"),
+        (lambda logits, targets: -logits.softmax(-1)[targets != -100].gather(
+            1, targets[targets != -100][:, None]).mean(), "without its logarithm"),
     ],
     "freeze": [
         (freeze_wrong_way, "wrong way round"),
@@ -177,6 +188,8 @@ WRONG = {
         (lora(scaled=False), "left out the scale"),
         (lora(both_zero=True), "both zero"),
         (lora(zero="A"), "B .* must be zero"),
+        (lora(zero="neither"), "both start at random"),
+        (lora_alone, "left out the given layer"),
         (lora(keeps_base=False), "left out the given layer"),
         (LoraTrainsBias, "bias trains, too"),
         (lambda base, rank, alpha: nn.Linear(4, 3), "output at the start"),
