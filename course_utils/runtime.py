@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,17 @@ import torch
 SMALL_MODEL = 5_000_000  # parameters; below this, a second thread costs more than it brings
 
 
-def device(prefer: str | None = None) -> torch.device:
+def device(prefer: torch.device | str | None = None) -> torch.device:
     """The device to train on: CUDA, else MPS, else CPU.
 
-    ``prefer`` names one ("cpu", "cuda", "mps"); RuntimeError if this machine does not have it.
+    ``prefer`` names one ("cpu", "cuda", "mps"), or is "meta", where tensors have shapes and no numbers.
+    RuntimeError if this machine does not have it.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if prefer is None:
         return torch.device(next(name for name, there in available.items() if there))
-    kind = torch.device(prefer).type
-    if not available.get(kind, False):
+    kind = str(prefer).partition(":")[0]
+    if kind != "meta" and not available.get(kind, False):
         have = ", ".join(name for name, there in available.items() if there)
         raise RuntimeError(f"no {kind} device on this machine: choose one of {have}")
     return torch.device(prefer)
@@ -73,9 +75,10 @@ def use_threads(parameters: int) -> int:
 
 def generator(seed: int, on: torch.device | str = "cpu") -> torch.Generator:
     """A fresh random generator with this seed. Nothing in the course uses torch's global one."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+    number = operator.index(seed) if hasattr(seed, "__index__") and not isinstance(seed, bool) else -1
+    if not 0 <= number < 2**63:
         raise ValueError(f"seed {seed!r}: expected a whole number from 0 to 2**63 - 1")
-    return torch.Generator(device=on).manual_seed(seed)
+    return torch.Generator(device=on).manual_seed(number)
 
 
 def memory_available() -> int:

@@ -1,5 +1,6 @@
 """What the machine offers is read right, and said right."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,8 +21,10 @@ def test_device_prefers_an_accelerator_and_names_what_is_missing(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert runtime.device().type == "cpu"
-    with pytest.raises(RuntimeError, match="no cuda device on this machine: choose one of cpu"):
-        runtime.device("cuda")
+    for missing in ("cuda", "cuda:1", "gpu"):
+        with pytest.raises(RuntimeError, match=f"no {missing[:3]}.* device on this machine: choose one of cpu"):
+            runtime.device(missing)
+    assert runtime.device(torch.device("meta")).type == "meta"
 
 
 @pytest.mark.parametrize("text, cores", [("100000 100000", 1.0), ("150000 100000", 1.5), ("max 100000", None)])
@@ -54,7 +57,12 @@ def test_generators_depend_on_the_seed_alone():
     assert not torch.equal(first, torch.rand(4, generator=runtime.generator(8)))
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, True, 2**63])
+@pytest.mark.parametrize("seed", [np.int64(7), np.uint8(7), torch.tensor(7)])
+def test_a_seed_may_come_from_an_array(seed):
+    assert torch.equal(torch.rand(4, generator=runtime.generator(seed)), torch.rand(4, generator=runtime.generator(7)))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, 2**63, None, "7"])
 def test_a_bad_seed_is_named(seed):
     with pytest.raises(ValueError, match="expected a whole number"):
         runtime.generator(seed)

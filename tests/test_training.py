@@ -1,8 +1,10 @@
 """One loop: exact, replayable, small over a million steps, and clear about what went wrong."""
 
+import copy
 import json
 import math
 import random
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -47,6 +49,27 @@ def test_the_loop_equals_one_written_by_hand():
         assert run.step() == pytest.approx(loss.item(), rel=1e-6)
     for ours, theirs in zip(run.model.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("clip", [math.inf, 0.05])
+def test_adamw_is_bitwise_pytorchs(clip):
+    ours, schedule = MLP([4, 8, 3]), training.cosine(9, warmup=3)
+    theirs = copy.deepcopy(ours)
+    history = training.fit(ours, [DATA], steps=9, lr=0.01, knobs={"weight_decay": 0.3, "clip": clip}, schedule=schedule)
+    matrices, biases = ([p for p in theirs.parameters() if p.ndim == n] for n in (2, 1))
+    groups = [{"params": matrices, "weight_decay": 0.3}, {"params": biases, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+    for step in range(9):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * schedule(step)
+        loss = F.cross_entropy(theirs(DATA[0]), DATA[1])
+        optimizer.zero_grad()
+        loss.backward()
+        if clip < math.inf:
+            nn.utils.clip_grad_norm_(theirs.parameters(), clip)
+        optimizer.step()
+        assert history.loss[step] == loss.item()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
@@ -189,6 +212,83 @@ def test_errors_of_an_experiment_say_what_to_do():
         training.fit(MLP([4, 3]), batches, steps=0, lr=0.1)
 
 
+def test_a_number_that_is_no_whole_step_is_refused():
+    for options in ({"steps": 2.5}, {"steps": 0}, {"measure_every": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(options))} .*: expected 1 or more, a whole number"):
+            mlp_experiment(**options)
+
+
+def test_a_module_where_a_builder_belongs_and_a_generator_function_are_named():
+    with pytest.raises(TypeError, match="model is a module: expected a function that builds one"):
+        Experiment(model=MLP([4, 3]), batches=batches)
+
+    def stream(generator):
+        yield batches(generator)
+
+    with pytest.raises(TypeError, match=r"stream yields batches: pass what it returns, stream\(\)"):
+        training.fit(MLP([4, 3]), stream, steps=1, lr=0.1)
+
+
+@pytest.mark.parametrize("loss", [lambda m, b: 1.0, lambda m, b: (m(b[0]).sum(), 1), lambda m, b: m(b[0]).sum(1)])
+def test_a_loss_that_is_not_one_number_is_named(loss):
+    with pytest.raises(TypeError, match="loss gave a (float|tuple|tensor of shape .*): expected a tensor"):
+        training.fit(MLP([4, 3]), batches, steps=1, lr=0.1, loss=loss)
+
+
+def test_one_batch_alone_is_not_taken_for_a_list_of_batches():
+    with pytest.raises(ValueError, match="a batch is a tensor of shape .*: expected .inputs, targets., one alone"):
+        training.fit(MLP([4, 3]), DATA, steps=1, lr=0.1)
+    assert training.fit(MLP([4, 3]), [DATA], steps=2, lr=0.1).status == "finished"
+
+
+def test_a_batch_may_have_names():
+    class Named(NamedTuple):
+        inputs: torch.Tensor
+        targets: torch.Tensor
+
+    def loss(model, batch):
+        return F.cross_entropy(model(batch["x"]), batch["y"])
+
+    plain = training.fit(MLP([4, 3]), [DATA], steps=1, lr=0.1, device="meta")
+    for source, how in (([Named(*DATA)], training.default_loss), ([{"x": DATA[0], "y": DATA[1]}], loss)):
+        assert training.fit(MLP([4, 3]), source, steps=1, lr=0.1, loss=how, device="meta").status == plain.status
+
+
+def test_only_numbers_are_knobs():
+    teacher = MLP([4, 3])
+
+    def loss(model, batch, *, temperature=2.0, teacher=teacher, hard=True, reduction="mean"):
+        return F.cross_entropy(model(batch[0]) / temperature, batch[1], reduction=reduction)
+
+    run = training.finish(mlp_experiment(loss=loss, steps=2).start(np.int64(3)))
+    assert run.knobs.keys() == {"lr", "weight_decay", "clip", "batch_size", "temperature"}
+    assert json.loads(json.dumps(run.recording()))["seed"] == 3
+
+
+def test_training_goes_on_where_gradients_are_switched_off():
+    with torch.no_grad():
+        history = training.fit(MLP([4, 3]), batches, steps=3, lr=0.1)
+    assert history.status == "finished"
+
+
+def test_a_measure_that_fails_leaves_the_model_in_training():
+    model = MLP([4, 3])
+    for measured, message in ((lambda m, g: m.no_such_layer, "no_such_layer"), (lambda m, g: None, "'m' gave None")):
+        with pytest.raises((AttributeError, TypeError), match=message):
+            training.fit(model, batches, steps=1, lr=0.1, measures={"m": measured})
+        assert model.training
+
+
+def test_only_the_cpu_s_generator_is_lent_to_a_new_model(monkeypatch):
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("this seeds every GPU, too"))
+    first, second = (mlp_experiment().start(seed).snapshot()["layers.0.weight"] for seed in (2, 2))
+    assert torch.equal(first, second)
+
+
+def test_the_largest_seed_has_batches():
+    assert training.fit(MLP([4, 3]), batches, steps=1, lr=0.1, seed=2**63 - 1).status == "finished"
+
+
 def test_batches_may_be_a_list_which_is_read_again_and_again():
     a, b = batches(runtime.generator(0)), batches(runtime.generator(1))
     history = training.fit(MLP([4, 3]), [a, b], steps=5, lr=0.0, optimizer="sgd")
@@ -275,6 +375,12 @@ def test_a_step_on_the_meta_device_leaves_no_tensor_behind(optimizer, model, sou
     run = run.start(0, device="meta")
     run.step()
     assert run.step_count == 1 and all(p.is_meta for p in run.model.parameters())
+
+
+def test_a_whole_run_on_the_meta_device_ends_and_records_nothing():
+    run = mlp_experiment(steps=3, measures={"m": lambda model, generator: 1 / 0}).start(0, device="meta")
+    assert training.finish(run).status == "finished" and run.step_count == 3
+    assert not run.history.curves
 
 
 def test_the_cost_counts_what_training_holds():

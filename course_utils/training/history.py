@@ -84,6 +84,8 @@ class History:
         elif isinstance(measured, Mapping):
             for part, value in measured.items():
                 self.add(part, step, value)
+        elif measured is None:
+            raise TypeError(f"measure {name!r} gave None: expected a number, a text, or numbers by name")
         else:
             self.add(name, step, measured)
 

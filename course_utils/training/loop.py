@@ -30,7 +30,7 @@ DIVERGED = 1_000.0  # a loss this many times the first one (or one nat) will not
 def default_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     """Mean cross-entropy in nats of a batch (inputs, targets); a model that returns (logits, loss) gives its own."""
     if not isinstance(batch, list | tuple) or len(batch) != 2:
-        raise ValueError(f"a batch is {_kind(batch)}: expected (inputs, targets), and one alone as [(inputs, targets)]")
+        raise ValueError(f"a batch is {kind_of(batch)}: expected (inputs, targets), one alone as [(inputs, targets)]")
     inputs, targets = batch
     if hasattr(model, "attention_maps"):
         return model(inputs, targets)[1]
@@ -105,7 +105,7 @@ class Experiment:
 
 def batch_generator(seed: int) -> torch.Generator:
     """The generator a run draws its batches from: its own, so that the model's size does not change the data."""
-    return runtime.generator((seed + 2**32) % 2**63)
+    return runtime.generator((int(seed) + 2**32) % 2**63)
 
 
 def keyword_knobs(function: object) -> dict[str, float]:
@@ -168,7 +168,7 @@ class Run:
         batches, rng = self.experiment.batches, batch_generator(self.seed)
         if callable(batches):
             return lambda: batches(rng, **{name: self.knobs[name] for name in self._batch_knobs})
-        stream = _cycle(batches)
+        stream = again_and_again(batches)
         return lambda: next(stream)
 
     def set(self, knob: str, value: float) -> None:
@@ -193,10 +193,10 @@ class Run:
         if self.status != "ready":
             raise RuntimeError(f"this run has {self.status}: start a new one")
         self.read_mailbox()
-        batch = _to(self._draw(), self.device)
+        batch = to_device(self._draw(), self.device)
         loss = self.experiment.loss(self.model, batch, **{name: self.knobs[name] for name in self._loss_knobs})
         if not isinstance(loss, Tensor) or loss.ndim:
-            raise TypeError(f"loss gave {_kind(loss)}: expected a tensor that is one number, such as a mean")
+            raise TypeError(f"loss gave {kind_of(loss)}: expected a tensor that is one number, such as a mean")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._update()
@@ -214,13 +214,13 @@ class Run:
 
     def _record(self, loss: Tensor) -> float:
         self.step_count += 1
-        if loss.is_meta:  # no numbers on this device: nothing to record
-            return math.nan
-        value = loss.item()
+        value = math.nan if loss.is_meta else loss.item()  # the meta device has no numbers, so nothing is recorded
         if self._first_loss is None:
             self._first_loss = value
-        self.history.add("loss", self.step_count, value)
-        if not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(self._first_loss)):
+        if not loss.is_meta:
+            self.history.add("loss", self.step_count, value)
+        far = not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(self._first_loss))
+        if far and not loss.is_meta:
             self.history.status = "diverged"
         elif self.step_count >= self.experiment.steps:
             self.history.status = "finished"
@@ -230,7 +230,7 @@ class Run:
 
     def _measure(self) -> None:
         """Measure without leaving a trace in training: no gradients, and dice of its own, the same each time."""
-        if not self.experiment.measures or self.status == "diverged":
+        if not self.experiment.measures or self.status == "diverged" or self.device.type == "meta":
             return
         self.model.eval()
         try:
@@ -277,7 +277,7 @@ def _checked(knob: str, value: float, known: Mapping[str, float]) -> float:
     return number
 
 
-def _cycle(batches: Iterable):
+def again_and_again(batches: Iterable):
     """Batches again and again; ValueError once a pass gives none."""
     while True:
         empty = True
@@ -291,18 +291,19 @@ def _cycle(batches: Iterable):
             )
 
 
-def _to(batch: object, device: torch.device) -> object:
+def to_device(batch: object, device: torch.device) -> object:
+    """A batch, its parts by place or by name, on the device."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
-        return {name: _to(part, device) for name, part in batch.items()}
+        return {name: to_device(part, device) for name, part in batch.items()}
     if isinstance(batch, list | tuple):
-        parts = [_to(part, device) for part in batch]
+        parts = [to_device(part, device) for part in batch]
         return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)  # a named tuple has fields
     return batch
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
     return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
