@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, groupby
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from course_utils import runtime
 from course_utils.training import OPTIMIZERS, Experiment, batch_generator, constant, default_loss
-from course_utils.training.loop import DIVERGED
+from course_utils.training.loop import DIVERGED, again_and_again, kind_of, to_device
 
 Build = Callable[[torch.Generator], nn.Module]
 Batch = tuple[Tensor, ...]
@@ -43,6 +43,7 @@ class Sweep:
     accuracy: Tensor | None
 
 
+@torch.enable_grad()
 def train_many(
     model: Build | Sequence[Build],
     batches: Callable[[torch.Generator], Batch] | Sequence[Batch],
@@ -68,14 +69,12 @@ def train_many(
     A network whose loss diverges stops there, with the weights it has, and leaves the others untouched. ValueError
     where lengths or shapes do not match, or a model has buffers or frozen weights.
     """
-    if steps < 1:
-        raise ValueError(f"steps {steps}: expected 1 or more")
-    device = runtime.device() if device is None else torch.device(device)
+    device = runtime.device(device)
     builds, rates, seeds, decays = _spread(model=model, lr=lr, seed=seed, weight_decay=weight_decay)
     networks = []
     for build, rate, own_seed, decay in zip(builds, rates, seeds, decays, strict=True):
         knobs = {"lr": rate, "weight_decay": decay}
-        alone = Experiment(model=build, batches=batches, loss=loss, optimizer=optimizer, knobs=knobs)
+        alone = Experiment(model=build, batches=batches, loss=loss, optimizer=optimizer, knobs=knobs, steps=steps)
         networks.append(alone.start(own_seed, device=device).model)
     _check_alike(networks)
     stack = _Stack(networks, _kinds(networks[0], lr_factors or {}, any(decays)))
@@ -88,8 +87,9 @@ def train_many(
 
 
 def _spread(**settings: object) -> list[list]:
-    """Every setting as a list of K."""
-    lists = {name: list(value) if hasattr(value, "__len__") else [value] for name, value in settings.items()}
+    """Every setting as a list of K; arrays and tensors as the plain numbers in them."""
+    plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in settings.items()}
+    lists = {name: list(value) if hasattr(value, "__len__") else [value] for name, value in plain.items()}
     count = max(len(values) for values in lists.values())
     for name, values in lists.items():
         if len(values) not in (1, count):
@@ -238,8 +238,8 @@ def _groups(stack: _Stack, lr: list[float], weight_decay: list[float]) -> list[d
 def _draws(batches, seeds: list[int], device: torch.device) -> Callable[[], tuple[Batch, int | None]]:
     """A function that gives the next batch and its vmap dimension: 0 for K batches, None for a shared one."""
     if not callable(batches):
-        stream = cycle(batches)
-        return lambda: (tuple(part.to(device) for part in next(stream)), None)
+        stream = again_and_again(batches)
+        return lambda: (to_device(next(stream), device), None)
     generators = {seed: batch_generator(seed) for seed in seeds}
     place = {seed: number for number, seed in enumerate(generators)}
     owners = torch.tensor([place[seed] for seed in seeds], device=device)
@@ -247,7 +247,7 @@ def _draws(batches, seeds: list[int], device: torch.device) -> Callable[[], tupl
     def draw() -> tuple[Batch, int | None]:
         drawn = [batches(generator) for generator in generators.values()]
         if len(drawn) == 1:
-            return tuple(part.to(device) for part in drawn[0]), None
+            return to_device(drawn[0], device), None
         stacked = [torch.stack(parts).to(device) for parts in zip(*drawn, strict=True)]
         return tuple(part[owners] for part in stacked), 0  # each (K, batch, ...)
 
@@ -265,6 +265,8 @@ def _train(stack: _Stack, optimizer, draw, loss, schedule, steps: int) -> tuple[
     for step in range(steps):
         batch, dimension = draw()
         now = vmap(partial(stack.apply, loss), in_dims=(0, dimension))(weights, batch)  # (K,)
+        if now.ndim != 1:
+            raise TypeError(f"loss gave {kind_of(now[0])}: expected a tensor that is one number, such as a mean")
         found = torch.autograd.grad(now.sum(), list(weights.values()))  # no loss depends on another's weights
         for place, gradient in zip(places.values(), found, strict=True):
             place.copy_(gradient)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -83,6 +84,22 @@ def test_a_list_of_batches_is_the_same_for_all_and_starts_again():
     sweep = sweeps.train_many(mlp(), batches, steps=7, lr=1e-2, seed=range(2), device="cpu")
     for seed in range(2):
         assert max(differences(sweep, seed, alone(mlp(), batches, steps=7, lr=1e-2, seed=seed))) < FLOAT32
+
+
+def test_rates_and_seeds_may_be_arrays():
+    rates, options = [1e-3, 1e-2], {"steps": 3, "device": "cpu"}
+    plain = sweeps.train_many(mlp(), digit_batches, lr=rates, seed=[3, 4], **options)
+    tensors = torch.tensor(rates, dtype=torch.float64), torch.tensor([3, 4])
+    for lr, seed in (tensors, (np.array(rates), np.arange(3, 5))):
+        assert torch.equal(sweeps.train_many(mlp(), digit_batches, lr=lr, seed=seed, **options).losses, plain.losses)
+    one = sweeps.train_many(mlp(), digit_batches, lr=torch.tensor(1e-2), seed=4, **options)
+    torch.testing.assert_close(one.losses[:, 0], plain.losses[:, 1], atol=FLOAT32, rtol=0)
+
+
+def test_a_sweep_trains_where_gradients_are_switched_off():
+    with torch.no_grad():
+        sweep = sweeps.train_many(mlp(), digit_batches, steps=3, lr=1e-2, device="cpu")
+    assert sweep.losses[2] < sweep.losses[0]
 
 
 def test_networks_with_the_same_seed_share_their_batches():
@@ -208,6 +225,13 @@ def frozen(generator):
     return model
 
 
+def test_what_is_no_builder_or_no_loss_is_named():
+    with pytest.raises(TypeError, match="model is a module: expected a function that builds one"):
+        sweeps.train_many(MLP([64, 10]), digit_batches, steps=1, lr=0.1)
+    with pytest.raises(TypeError, match="loss gave a tensor of shape .32,.: expected a tensor that is one number"):
+        sweeps.train_many(mlp(), digit_batches, steps=1, lr=0.1, loss=lambda model, batch: model(batch[0])[:, 0])
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"steps": 0}, "steps 0: expected 1 or more"),
     ({"lr": [0.1, 0.2], "seed": [1, 2, 3]}, "lr has 2 values and another setting 3: give one or 3"),
@@ -218,6 +242,9 @@ def frozen(generator):
     ({"model": [mlp(), mlp(residual=True)]}, "network 1 is built differently from network 0"),
     ({"model": lambda _: nn.BatchNorm1d(64)}, "BatchNorm1d has buffers"),
     ({"model": frozen}, "network 0 has frozen weights"),
+    ({"batches": []}, "batches gave no batch"),
+    ({"batches": iter([digit_batches(runtime.generator(0))])}, "an iterator that can be read once"),
+    ({"steps": 1.5}, "steps 1.5: expected 1 or more, a whole number"),
     ({"lr_factors": {"nothing": 2.0}}, "lr_factors: no parameter nothing"),
 ])  # fmt: skip
 def test_bad_input_says_what_to_do(changes, message):
