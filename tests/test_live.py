@@ -353,7 +353,7 @@ def test_a_page_that_was_closed_without_a_word_pauses_the_run(monkeypatch):
     panel.figure._receive(None, {"type": "ready", "view": "a"}, [])
     for _ in range(20):
         time.sleep(0.05)
-        panel.figure._receive(None, {"type": "hidden", "view": "a"}, [])
+        panel.figure._receive(None, {"type": "waiting", "view": "a"}, [])
     assert panel.session.running, "a hidden page answers"
     wait(lambda: not trainers())
     assert "The page was closed, so it waits" in sent(panel)["status"] and not panel.buttons["start"].disabled

@@ -133,7 +133,7 @@ class View {
     if (content.type !== "frame") return;
     if (content.skeleton) this.skeleton = content.skeleton;
     this.frame = { ...content, buffers };
-    if (document.hidden) this.tell({ type: "hidden" }); // nothing is drawn now, but somebody will come back
+    if (this.waiting) this.tell({ type: "waiting" }); // a hidden page draws nothing, but somebody will come back
     this.schedule();
   }
 
