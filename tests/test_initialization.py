@@ -759,6 +759,12 @@ def test_weights_gradients_and_moments_are_counted_as_they_are_held(optimizer):
     (lambda: MLP([64, *[64] * 30, 10], activation="tanh"), 64),
     (lambda: MLP([64, 512, 512, 512, 10], residual=True, norm=True), 256),
     (lambda: MLP([64, 1024, 1024, 10], activation="gelu"), 32),
+    (lambda: MLP([64, 10], activation="linear"), 512),
+    (lambda: MLP([64, 128, 10], activation="linear"), 512),
+    (lambda: MLP([64, 128, 10]), 512),
+    (lambda: MLP([64, 256, 256, 10], activation="tanh", norm=True), 512),
+    (lambda: MLP([64, 128, 128, 10], activation="gelu", residual=True, norm=True), 512),
+    (lambda: GPT(GPTConfig(vocab_size=116, width=32, layers=1)), 16),
     (lambda: GPT(GPTConfig(vocab_size=116)), 16),
     (lambda: GPT(GPTConfig(vocab_size=116, width=128, layers=4)), 16),
 ])  # fmt: skip
@@ -826,6 +832,13 @@ def test_checkpointing_trades_memory_and_memory_grows_with_the_batch():
 def test_bad_memory_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("count", [parameter_count, training_memory])
+@pytest.mark.parametrize("model", [nn.Linear(2, 3), None, 7])
+def test_memory_refuses_what_it_cannot_count(count, model):
+    with pytest.raises(TypeError, match="expected an MLP, a GPT, a shape, or a model's name"):
+        count(model)
 
 
 # --- width ----------------------------------------------------------------------------------------------------------

@@ -94,14 +94,17 @@ class TrainingMemory:
 class _Kept:
     """Numbers kept for the backward pass: what layers or blocks read, what else they keep, and after the last one.
 
-    widest: the largest tensor of a step, of which there is one more for a moment.  statistics: what they keep in
-    float32 whatever the precision.  blocks: how many alike there are.
+    widest: the largest tensor of a step; forward, backward: how many more of it there are for a moment, at the end
+    of the way forward and at the start of the way back.  statistics: what they keep in float32 whatever the
+    precision.  blocks: how many alike there are.
     """
 
     reads: int
     inner: int
     end: int
     widest: int
+    forward: int = 1
+    backward: int = 2
     statistics: int = 0
     blocks: int = 1
 
@@ -121,7 +124,8 @@ def training_memory(
     batch: rows in a step; tokens: in each row, the model's context by default.  precision: "float32" or "bfloat16"
     (mixed: a float32 copy of the weights stays with the optimizer).  optimizer: "adamw" or "sgd".
     checkpointing: keep only what each block reads, and compute the rest again when it is its turn (Chen et al.
-    2016).  ValueError for an unknown name, more tokens than the context, or checkpointing of an MLP.
+    2016).  ValueError for an unknown name, more tokens than the context, or checkpointing of an MLP; TypeError for
+    another kind of model.
     """
     shape = _shape(model)
     size = _choose(PRECISIONS, precision, "precision")
@@ -137,13 +141,15 @@ def training_memory(
     else:
         rows = batch * _tokens(shape, tokens)
         kept, indices = (_kept_by_gpt if isinstance(shape, GPTConfig) else _kept_by_llama)(shape, rows), 2 * rows
-    parameters = parameter_count(shape)
+    parameters, passing = parameter_count(shape), kept.widest * size.activation
+    gradients = parameters * size.gradient
     return TrainingMemory(
         weights=parameters * size.weight,
-        gradients=parameters * size.gradient,
+        gradients=gradients,
         optimizer=parameters * (moments * size.moment + size.master),
         activations=_fullest(kept, size.activation, checkpointing) + indices * INDEX_BYTES,
-        working=kept.widest * size.activation,
+        # the way back starts without the gradients that it makes
+        working=max(kept.forward * passing, kept.backward * passing - gradients),
     )
 
 
@@ -160,9 +166,10 @@ def parameter_count(model: MLP | GPT | GPTConfig | Llama | str) -> int:
 
 
 def _shape(model: MLP | GPT | GPTConfig | Llama | str) -> MLP | GPTConfig | Llama:
-    if isinstance(model, str):
-        return _choose(NAMED_MODELS, model, "model")
-    return model.config if isinstance(model, GPT) else model
+    shape = _choose(NAMED_MODELS, model, "model") if isinstance(model, str) else getattr(model, "config", model)
+    if not isinstance(shape, MLP | GPTConfig | Llama):
+        raise TypeError(f"cannot count a {type(model).__name__}: expected an MLP, a GPT, a shape, or a model's name")
+    return shape
 
 
 def _choose(table: dict, name: str, what: str):
@@ -188,14 +195,19 @@ def _fullest(kept: _Kept, size: int, checkpointing: bool) -> int:
 
 def _kept_by_mlp(model: MLP, rows: int) -> _Kept:
     norm = any(isinstance(part, nn.LayerNorm) for part in model.norms)
-    inner = 0
+    from_output = model.activation in SAVES_OUTPUT or len(model.sizes) == 2  # logits become log-probabilities
+    inner, added = 0, False
     for before, width in pairwise(model.sizes[:-1]):
         added = model.residual and before == width
         # what an activation gives is mostly what the next layer reads, and then it is kept once
-        copies = norm + (model.activation in SAVES_INPUT) + (model.activation in SAVES_OUTPUT and added)
+        copies = norm + (model.activation in SAVES_INPUT) + (from_output and added)
         inner += copies * width + 2 * norm
     reads, end = rows * sum(model.sizes[:-1]), rows * model.sizes[-1]
-    return _Kept(reads=reads, inner=rows * inner, end=end, widest=rows * max(model.sizes[1:]))
+    # an activation that needs its output keeps it while a gradient of that size comes in and another goes out
+    return _Kept(
+        reads=reads, inner=rows * inner, end=end, widest=rows * max(model.sizes[1:]),
+        forward=int(from_output != added), backward=2 if from_output and not added else 1,
+    )  # fmt: skip
 
 
 def _kept_by_gpt(config: GPTConfig, rows: int) -> _Kept:
