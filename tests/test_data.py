@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from statistics import fmean, stdev
 
+import numpy as np
 import pytest
 import torch
 
@@ -122,6 +123,23 @@ def test_an_unknown_style_is_refused(style):
                  lambda: data.stories_entropy(style=style)):  # fmt: skip
         with pytest.raises(ValueError, match=f"style '{style}': choose one of tale, letter"):
             call()
+
+
+@pytest.mark.parametrize("seed", [None, -1, 1.0, "1", True])
+@pytest.mark.parametrize("draw", [
+    lambda seed: data.stories(1, seed=seed),
+    lambda seed: data.questions(1, seed=seed),
+    lambda seed: data.digits_split(seed),
+    lambda seed: data.shift_digits(torch.zeros(1, 64), "noisy", seed=seed),
+])  # fmt: skip
+def test_a_seed_that_is_no_whole_number_is_refused(draw, seed):
+    with pytest.raises(ValueError, match=f"seed {seed!r}: expected a whole number"):
+        draw(seed)
+
+
+def test_seeds_of_numpy_give_what_plain_ones_give():
+    assert data.stories(3, seed=np.int64(5)) == data.stories(3, seed=5)
+    assert torch.equal(data.digits_split(np.int64(5)).test_labels, data.digits_split(5).test_labels)
 
 
 def test_a_negative_number_of_stories_is_refused():
@@ -330,7 +348,7 @@ def test_rows_refuse_what_does_not_fit():
 
 def test_batches_are_the_generator_s_and_come_from_the_pool():
     rows = data.story_rows(data.stories(50, seed=1))
-    batches = data.story_batches(rows, batch_size=8)
+    batches = data.row_batches(*rows, batch_size=8)
     inputs, targets = batches(generator(3))
     again, _ = batches(generator(3))
     other, _ = batches(generator(4))
@@ -341,10 +359,26 @@ def test_batches_are_the_generator_s_and_come_from_the_pool():
     assert batches(generator(), batch_size=3.0)[0].shape == (3, 64)  # a knob may arrive as a float
 
 
-def test_batches_from_a_seed_are_batches_from_its_stories():
-    from_seed = data.story_batches(5, style="letter")(generator())
-    from_rows = data.story_batches(data.story_rows(data.stories(20_000, seed=5, style="letter")))(generator())
-    assert all(torch.equal(a, b) for a, b in zip(from_seed, from_rows, strict=True))
+@pytest.mark.parametrize("size", [0, 0.5, -3])
+def test_a_batch_has_one_row_at_least(size):
+    text = "abcd" * 100
+    for batches in (data.row_batches(torch.zeros(4, 2), torch.zeros(4)),
+                    data.text_batches(text, data.CharTokenizer(text))):  # fmt: skip
+        assert len(batches(generator(), batch_size=1.0)[0]) == 1
+        with pytest.raises(ValueError, match=f"batch_size {size}: expected 1 or more"):
+            batches(generator(), batch_size=size)
+
+
+def test_one_story_is_not_a_list_of_stories():
+    with pytest.raises(ValueError, match="texts is one text: expected a list"):
+        data.story_rows(data.stories(1)[0])
+
+
+@pytest.mark.parametrize("make", [data.text_rows, data.text_batches])
+def test_a_context_has_one_character_at_least(make):
+    text = "abcd" * 100
+    with pytest.raises(ValueError, match="context 0: expected 1 or more"):
+        make(text, data.CharTokenizer(text), context=0)
 
 
 def test_batches_refuse_rows_that_do_not_match():
@@ -660,6 +694,7 @@ ENOUGH = "The cat sat on the mat. " * 20
     (ENOUGH.encode() + b"\0", "binary"),
     (b"\x89PNG\r\n\x1a\n" + bytes(500), "not UTF-8 text .byte 1 is 0x89"),
     (ENOUGH.encode("utf-16"), "not UTF-8 text .byte 1 is 0xff"),
+    ("a" * 1000, "'a' again and again, so there is nothing to learn"),
     ("".join(map(chr, range(0x4E00, 0x4E00 + 300))), "no character of this text occurs twice"),
 ])  # fmt: skip
 def test_unusable_text_is_refused_with_its_reason(source, message):

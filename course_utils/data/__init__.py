@@ -9,7 +9,7 @@ from course_utils.data.abilities import StoryFacts, ability_accuracy, ability_ma
 from course_utils.data.grammar import STORY_VOCAB, grammatical, stories, story_log_prob
 from course_utils.data.images import SHIFTS, digits, digits_split, shift_digits
 from course_utils.data.questions import Question, question_rows, questions
-from course_utils.data.rows import NO_TARGET, StoryTokenizer, row_batches, story_batches, story_rows
+from course_utils.data.rows import NO_TARGET, StoryTokenizer, row_batches, story_rows
 from course_utils.data.rungs import ladder, stories_entropy
 from course_utils.data.text import CharTokenizer, manual_text, own_text, text_batches, text_rows, text_split
 
@@ -36,7 +36,6 @@ __all__ = [
     "shift_digits",
     "stories",
     "stories_entropy",
-    "story_batches",
     "story_facts",
     "story_log_prob",
     "story_rows",

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from course_utils.data.seeds import torch_dice
+
 SIDE = 8  # pixels
 DARKEST = 16.0  # the largest value in the file
 
@@ -53,9 +55,9 @@ class Split(NamedTuple):
 def digits_split(seed: int = 0, test: int = 540) -> Split:
     """The digits in random order, the last ``test`` of them held out; the same split for the same seed."""
     images, labels = digits()
-    if not 1 <= test < len(images):
+    if not hasattr(test, "__index__") or not 1 <= test < len(images):
         raise ValueError(f"test {test}: expected 1 to {len(images) - 1} of the {len(images)} images")
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(images), generator=torch_dice(seed))
     train, held_out = order[:-test], order[-test:]
     return Split(images[train], labels[train], images[held_out], labels[held_out])
 
@@ -94,4 +96,4 @@ def shift_digits(images: Tensor, shift: str, *, seed: int = 0) -> Tensor:
     if shift not in SHIFTS:
         raise ValueError(f"shift {shift!r}: choose one of {', '.join(SHIFTS)}")
     square = images.reshape(-1, SIDE, SIDE)
-    return SHIFTS[shift](square, torch.Generator().manual_seed(seed)).reshape(images.shape)
+    return SHIFTS[shift](square, torch_dice(seed)).reshape(images.shape)

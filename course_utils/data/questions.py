@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from course_utils.data.abilities import story_facts
 from course_utils.data.grammar import Plan, draw, plans, sentence_case
 from course_utils.data.rows import NO_TARGET, Rows, story_rows
+from course_utils.data.seeds import python_dice
 
 QUESTIONS = {  # kind -> wording, and the fact that answers it; no story is worded like this
     "place": ("where is {name}?", "place"),
@@ -39,7 +39,7 @@ def questions(n: int, *, seed: int = 0, kinds: Sequence[str] = tuple(QUESTIONS))
     wrong = [kind for kind in kinds if kind not in QUESTIONS]
     if wrong or not kinds:
         raise ValueError(f"kinds {list(kinds)}: choose from {', '.join(QUESTIONS)}")
-    rng = random.Random(seed)
+    rng = python_dice(seed)
     made = []
     for story in draw(_quiet_plans(), n, rng):
         kind = rng.choice(kinds)

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.data.grammar import BEGIN, END, PAD, STORY_VOCAB, sentence_case, stories, words_of
+from course_utils.data.grammar import BEGIN, END, PAD, STORY_VOCAB, sentence_case, words_of
 
 NO_TARGET = -100  # a target with this value is not part of the loss (PyTorch's convention)
-POOL = 20_000  # stories: more than a run of 1,000 steps of 16 reads
 Rows = tuple[Tensor, Tensor]  # inputs and targets, one row each
 Batches = Callable[..., Rows]
 
@@ -65,6 +64,8 @@ def story_rows(texts: Sequence[str], *, context: int = 64) -> Rows:
     Inputs are the begin token and the story, targets the story and the end token. From there on, inputs are
     the padding token and targets -100. ValueError for an unknown word or a story that is too long.
     """
+    if isinstance(texts, str):
+        raise ValueError("texts is one text: expected a list of stories, [text]")
     tokenizer = StoryTokenizer()
     ids = [[tokenizer.begin, *tokenizer.encode(text), tokenizer.end] for text in texts]
     return _padded([row[:-1] for row in ids], context), _padded([row[1:] for row in ids], context, NO_TARGET)
@@ -81,6 +82,13 @@ def _padded(ids: list[list[int]], context: int, padding: int = 0) -> Tensor:
     return torch.from_numpy(table)
 
 
+def draw_rows(count: int, batch_size: float, generator: torch.Generator) -> Tensor:
+    """Numbers of rows, drawn with replacement: (batch,) int64."""
+    if not batch_size >= 1:
+        raise ValueError(f"batch_size {batch_size}: expected 1 or more")
+    return torch.randint(count, (int(batch_size),), generator=generator)
+
+
 def row_batches(inputs: Tensor, targets: Tensor, *, batch_size: int = 16) -> Batches:
     """Batches drawn from a pool of rows: ``batches(generator, *, batch_size) -> (inputs, targets)``.
 
@@ -91,13 +99,7 @@ def row_batches(inputs: Tensor, targets: Tensor, *, batch_size: int = 16) -> Bat
     size = batch_size
 
     def batches(generator: torch.Generator, *, batch_size: int = size) -> Rows:
-        drawn = torch.randint(len(inputs), (int(batch_size),), generator=generator)
+        drawn = draw_rows(len(inputs), batch_size, generator)
         return inputs[drawn], targets[drawn]
 
     return batches
-
-
-def story_batches(source: int | Rows = 0, *, style: str = "tale", batch_size: int = 16) -> Batches:
-    """Batches of stories. source: the seed of a pool of 20,000 stories, or rows as from `story_rows`."""
-    rows = story_rows(stories(POOL, seed=source, style=style)) if isinstance(source, int) else source
-    return row_batches(*rows, batch_size=batch_size)

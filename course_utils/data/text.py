@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.data.rows import NO_TARGET, Batches, Rows
+from course_utils.data.rows import NO_TARGET, Batches, Rows, draw_rows
 
 MOST_BYTES = 5_000_000
 FEWEST_CHARACTERS = 200
@@ -43,6 +43,8 @@ def own_text(source: bytes | str, *, most_bytes: int = MOST_BYTES) -> str:
     if len(text) < FEWEST_CHARACTERS:
         count = f"{len(text)} character" + "s" * (len(text) != 1)
         raise ValueError(f"this text has {count}: choose one with {FEWEST_CHARACTERS} or more")
+    if len(set(text)) == 1:
+        raise ValueError(f"this text is {text[0]!r} again and again, so there is nothing to learn: choose another")
     if len(set(text)) == len(text):
         raise ValueError("no character of this text occurs twice, so nothing can be learned: choose another")
     return text
@@ -96,11 +98,17 @@ def text_split(text: str, *, held_out: float = 0.1) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
+def _check_context(context: int) -> None:
+    if context < 1:
+        raise ValueError(f"context {context}: expected 1 or more")
+
+
 def text_rows(text: str, tokenizer: CharTokenizer, *, context: int = 64) -> Rows:
     """A whole text as windows side by side: inputs and targets, (windows, context) int64.
 
     Each character but the first is a target once. The last window is filled up with id 0 and target -100.
     """
+    _check_context(context)
     ids = torch.tensor(tokenizer.encode(text))
     if len(ids) < 2:
         raise ValueError(f"a text of {len(ids)} characters has nothing to predict: expected 2 or more")
@@ -115,6 +123,7 @@ def text_batches(text: str, tokenizer: CharTokenizer, *, context: int = 64, batc
 
     Both are (batch, context) int64, targets one character ahead. ValueError for a text without one window.
     """
+    _check_context(context)
     ids = torch.tensor(tokenizer.encode(text))
     if len(ids) <= context:
         raise ValueError(f"context {context}: a text of {len(ids)} characters allows {len(ids) - 1} or less")
@@ -122,7 +131,7 @@ def text_batches(text: str, tokenizer: CharTokenizer, *, context: int = 64, batc
     size = batch_size
 
     def batches(generator: torch.Generator, *, batch_size: int = size) -> Rows:
-        drawn = windows[torch.randint(len(windows), (int(batch_size),), generator=generator)]
+        drawn = windows[draw_rows(len(windows), batch_size, generator)]
         return drawn[:, :-1], drawn[:, 1:]
 
     return batches
