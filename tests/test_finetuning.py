@@ -109,8 +109,9 @@ def test_freeze_refuses_what_it_cannot_do():
         ft.freeze_(gpt(), train="heads*")
     with pytest.raises(ValueError, match="train_last 5: this model has 4 stages"):
         ft.freeze_(gpt(), train_last=5)
-    with pytest.raises(ValueError, match="train_first -1"):
-        ft.freeze_(gpt(), train_first=-1)
+    for count in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"train_first {count}: this model has 4 stages, choose 0 to 4"):
+            ft.freeze_(gpt(), train_first=count)
     with pytest.raises(TypeError, match="stages of a Linear are not known: choose by name"):
         ft.freeze_(nn.Linear(2, 2), train_last=1)
 
@@ -247,6 +248,8 @@ def test_training_with_lora_moves_the_adapters_alone():
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"rank": 0}, "rank 0: blocks.0.attention.qkv is 36 x 12, choose 1 to 12"),
+    ({"rank": 1.5}, "rank 1.5: blocks.0.attention.qkv is 36 x 12, choose 1 to 12"),
+    ({"alpha": math.nan}, "alpha nan: expected a finite number"),
     ({"rank": 13}, "rank 13: blocks.0.attention.qkv is 36 x 12, choose 1 to 12"),
     ({"targets": ["q_proj"]}, "targets 'q_proj' matches no linear layer: this model has blocks.0.attention.qkv"),
     ({"targets": ["qkv", "kv"]}, "targets 'kv' matches no linear layer"),
@@ -260,6 +263,12 @@ def test_lora_refuses_and_leaves_the_model_as_it_was(options, message):
     assert all(p.requires_grad for p in model.parameters()) and not ft.lora_parameters(model)
 
 
+def test_lora_keeps_the_models_mode():
+    model = gpt().eval()
+    ft.add_lora_(model)
+    assert not any(module.training for module in model.modules())
+
+
 def test_lora_is_added_once_and_merged_once():
     model = gpt()
     with pytest.raises(ValueError, match="no LoRA adapters: call add_lora_ first"):
@@ -269,6 +278,9 @@ def test_lora_is_added_once_and_merged_once():
         ft.add_lora_(model)
     with pytest.raises(ValueError, match="no layer to adapt"):
         ft.add_lora_(MLP([6, 4]))
+    with pytest.raises(TypeError, match="LoRA replaces layers within a model"):
+        ft.add_lora_(nn.Linear(6, 4))
+    assert set(ft.add_lora_(nn.Sequential(nn.Linear(6, 4)), targets="0")) == {"0"}
 
 
 # --- replay and penalties ---------------------------------------------------------------------------------------------
@@ -373,6 +385,8 @@ def test_penalties_refuse_a_reference_that_does_not_fit():
         ft.l2_sp_penalty(model, {"layers.9.weight": torch.ones(2)})
     with pytest.raises(ValueError, match="reference has no layers.0.bias"):
         ft.ewc_penalty(model, {"layers.0.bias": torch.ones(4)}, {})
+    with pytest.raises(ValueError, match=r"layers.0.bias: fisher has \(1,\), the model \(4,\)"):
+        ft.ewc_penalty(model, {"layers.0.bias": torch.ones(1)}, copy.deepcopy(model))
     for alias in (model, model.state_dict()):
         with pytest.raises(ValueError, match="shares the model's memory"):
             ft.l2_sp_penalty(model, alias)
@@ -475,6 +489,13 @@ def test_fisher_ignores_uncounted_places_and_frozen_weights(labels):
         torch.testing.assert_close(f, shorter[name], rtol=1e-4, atol=1e-9)  # a causal model: what follows is not read
 
 
+def test_fisher_takes_gradients_where_none_are_kept():
+    model, rows = MLP([3, 4, 2]), [(torch.ones(2, 3), torch.tensor([0, 1]))]
+    with torch.no_grad():
+        found = ft.fisher_diagonal(model, rows)
+    assert all(torch.equal(found[name], value) for name, value in ft.fisher_diagonal(model, rows).items())
+
+
 def test_fisher_refuses_what_it_cannot_use():
     model = MLP([3, 4])
     with pytest.raises(ValueError, match="labels 'true': choose one of exact, sampled, empirical"):
@@ -546,6 +567,22 @@ def test_mixing_refuses_models_of_other_shapes():
         ft.average([])
 
 
+@pytest.mark.parametrize(("one", "two", "message"), [
+    (lambda: MLP([6, 4, 2]), lambda: MLP([6, 4, 2], activation="tanh"), "activation 'relu', .* activation 'tanh'"),
+    (lambda: gpt(heads=2), lambda: gpt(heads=4), "heads 2, tied True, another heads 4, tied True"),
+    (lambda: gpt(tied=True), lambda: gpt(tied=False), "tied True, another .*tied False: their weights do not mean"),
+])  # fmt: skip
+def test_mixing_refuses_weights_that_mean_something_else(one, two, message):
+    for alpha in (0.5, 1.0):
+        with pytest.raises(ValueError, match=message):
+            ft.interpolate(one(), two(), alpha)
+
+
+def test_a_place_between_two_models_is_a_finite_number():
+    with pytest.raises(ValueError, match="alpha nan: expected a finite number"):
+        ft.interpolate(MLP([6, 4]), MLP([6, 4]), math.nan)
+
+
 # --- the update's spectrum --------------------------------------------------------------------------------------------
 
 
@@ -574,6 +611,12 @@ def test_ranks_of_known_spectra(values, effective, ninety):
     assert ft.effective_rank(values) == pytest.approx(effective, rel=1e-12)
     assert ft.effective_rank(7 * values) == pytest.approx(effective, rel=1e-12)
     assert ft.rank_for(values) == ninety  # 3² / (3² + 1²) is 0.9
+
+
+def test_a_share_of_a_spectrum_lies_between_nothing_and_all():
+    for share in (0, 1.5, math.nan):
+        with pytest.raises(ValueError, match="expected above 0, up to 1"):
+            ft.rank_for(torch.ones(3), share)
 
 
 def test_the_spectrum_needs_models_of_the_same_names():

@@ -1,5 +1,6 @@
 """Fine-tuning: what may move, low-rank updates, not forgetting, and weights between two models."""
 
+from course_utils.finetuning.between import average, interpolate
 from course_utils.finetuning.methods import (
     BIASES,
     FISHER_LABELS,
@@ -8,12 +9,10 @@ from course_utils.finetuning.methods import (
     Weights,
     add_lora_,
     anchored_loss,
-    average,
     effective_rank,
     ewc_penalty,
     fisher_diagonal,
     freeze_,
-    interpolate,
     l2_sp_penalty,
     lora_parameters,
     merge_lora_,

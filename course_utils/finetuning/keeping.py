@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from course_utils import checkpoint, data, pretraining, runtime
 from course_utils.data.rows import Rows
 from course_utils.finetuning import questions
-from course_utils.finetuning.methods import ewc_penalty, fisher_diagonal, interpolate, l2_sp_penalty, replay_batches
+from course_utils.finetuning.between import interpolate
+from course_utils.finetuning.methods import ewc_penalty, fisher_diagonal, l2_sp_penalty, replay_batches
 from course_utils.models import GPT, IGNORE
 from course_utils.training import Experiment
 

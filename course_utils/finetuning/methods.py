@@ -1,12 +1,11 @@
-"""Fine-tuning: what may move, how far it may move from the start, and what lies between two models.
+"""Fine-tuning: what may move, how far it may move from the start, and what an update is made of.
 
 Freezing and LoRA decide which weights train. Replay, L2 to the start and EWC hold on to what was learned before.
-`interpolate` and `average` look between models; `spectrum_of_update` shows how many directions an update needed.
+`spectrum_of_update` shows how many directions an update needed.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -58,8 +57,8 @@ def _stages(model: nn.Module) -> list[list[nn.Module]]:
 def _in_stages(model: nn.Module, last: int, first: int) -> set[int]:
     stages = _stages(model)
     for option, count in (("train_last", last), ("train_first", first)):
-        if not 0 <= count <= len(stages):
-            raise ValueError(f"{option} {count}: this model has {len(stages)} stages")
+        if count not in range(len(stages) + 1):
+            raise ValueError(f"{option} {count}: this model has {len(stages)} stages, choose 0 to {len(stages)}")
     owner: dict[int, int] = {}  # a shared matrix keeps its first stage, since every later one reads through it
     for number, stage in enumerate(stages):
         for weight in nn.ModuleList(stage).parameters():
@@ -94,6 +93,7 @@ class LoRALinear(nn.Module):
         unit = torch.rand(rank, base.in_features, generator=generator, device=generator.device)
         self.A = nn.Parameter(((2 * unit - 1) / math.sqrt(base.in_features)).to(base.weight))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
+        self.train(base.training)
 
     @property
     def update(self) -> Tensor:
@@ -117,20 +117,24 @@ def add_lora_(
     """
     if _adapters(model):
         raise ValueError("this model already has LoRA adapters: merge_lora_ first, or start from a fresh copy")
+    if not math.isfinite(alpha):
+        raise ValueError(f"alpha {alpha}: expected a finite number, as twice the rank")
     layers = _lora_targets(model, targets)
     for name, layer in layers.items():
         most = min(layer.in_features, layer.out_features)
-        if not 1 <= rank <= most:
+        if rank not in range(1, most + 1):
             raise ValueError(f"rank {rank}: {name} is {layer.out_features} x {layer.in_features}, choose 1 to {most}")
     generator = runtime.generator(0) if generator is None else generator
     freeze_(model)
-    adapters = {name: LoRALinear(layers[name], rank=rank, alpha=alpha, generator=generator) for name in layers}
+    adapters = {name: LoRALinear(layers[name], rank=int(rank), alpha=alpha, generator=generator) for name in layers}
     for name, adapter in adapters.items():
         model.set_submodule(name, adapter)
     return adapters
 
 
 def _lora_targets(model: nn.Module, targets: Sequence[str] | None) -> dict[str, nn.Linear]:
+    if isinstance(model, nn.Linear):
+        raise TypeError("LoRA replaces layers within a model: put this one into nn.Sequential(layer), and name it '0'")
     layers = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
     endings = [targets] if isinstance(targets, str) else list(layers)[:-1] if targets is None else list(targets)
     if not endings:
@@ -225,7 +229,14 @@ def ewc_penalty(model: nn.Module, fisher: Mapping[str, Tensor], reference: Weigh
     if missing:
         raise ValueError(f"reference has no {', '.join(missing)}: fisher and reference must come from one model")
     moves = _moves(model, {name: start[name] for name in fisher})
-    return 0.5 * sum((fisher[name] * move.square()).sum() for name, move in moves)
+    return 0.5 * sum((_fitting(name, fisher[name], move) * move.square()).sum() for name, move in moves)
+
+
+def _fitting(name: str, importance: Tensor, move: Tensor) -> Tensor:
+    if importance.shape != move.shape:
+        shapes = f"fisher has {tuple(importance.shape)}, the model {tuple(move.shape)}"
+        raise ValueError(f"{name}: {shapes}; measure it with fisher_diagonal on this model")
+    return importance
 
 
 def _by_name(weights: Weights) -> Mapping[str, Tensor]:
@@ -260,6 +271,7 @@ FISHER_LABELS = {
 }
 
 
+@torch.enable_grad()
 def fisher_diagonal(
     model: nn.Module, batches: Iterable, *, labels: str = "exact", generator: torch.Generator | None = None
 ) -> dict[str, Tensor]:
@@ -294,38 +306,7 @@ def fisher_diagonal(
     return {name: summed / rows for name, summed in total.items()}
 
 
-# --- between models, and what an update is made of --------------------------------------------------------------------
-
-
-def interpolate(a: nn.Module, b: nn.Module, alpha: float) -> nn.Module:
-    """A new model with weights (1 - alpha) a + alpha b (WiSE-FT, Wortsman et al. 2022); a and b stay as they are.
-
-    Equal to a at 0 and to b at 1, bit for bit; beyond these it extrapolates. Integer buffers come from the nearer.
-    """
-    return _combined([a, b], [1 - alpha, alpha])
-
-
-def average(parts: Sequence[nn.Module]) -> nn.Module:
-    """A new model whose weights are the mean of several models' (a uniform soup, Wortsman et al. 2022)."""
-    if not parts:
-        raise ValueError("no models to average: give one or more")
-    return _combined(parts, [1 / len(parts)] * len(parts))
-
-
-def _combined(parts: Sequence[nn.Module], shares: Sequence[float]) -> nn.Module:
-    states = [part.state_dict() for part in parts]
-    shapes = [{name: tuple(tensor.shape) for name, tensor in state.items()} for state in states]
-    for other in shapes[1:]:
-        for name in shapes[0] | other:
-            one, two = (shape.get(name, "nothing") for shape in (shapes[0], other))
-            if one != two:
-                raise ValueError(f"{name}: one model has {one}, another {two}; give models of one shape")
-    nearest, result = states[shares.index(max(shares))], copy.deepcopy(parts[0])
-    used = [(share, state) for share, state in zip(shares, states, strict=True) if share]  # 0 * inf would be nan
-    for name, tensor in result.state_dict().items():
-        mixed = sum(share * state[name] for share, state in used)
-        tensor.copy_(mixed if tensor.is_floating_point() else nearest[name])
-    return result
+# --- what an update is made of ----------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -346,5 +327,7 @@ def effective_rank(singular_values: Tensor) -> float:
 
 def rank_for(singular_values: Tensor, share: float = 0.9) -> int:
     """The smallest rank that keeps this share of the squares, as Biderman et al. (2024) count; 0 for a zero matrix."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share {share}: expected above 0, up to 1")
     squares = singular_values.square().cumsum(0)
     return int((squares < share * squares[-1]).sum()) + 1 if squares[-1] > 0 else 0

@@ -1,0 +1,63 @@
+"""Between models: weights on the line from one to another, and their mean."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+
+from course_utils import models
+
+
+def interpolate(a: nn.Module, b: nn.Module, alpha: float) -> nn.Module:
+    """A new model with weights (1 - alpha) a + alpha b (WiSE-FT, Wortsman et al. 2022); a and b stay as they are.
+
+    Equal to a at 0 and to b at 1, bit for bit; beyond these it extrapolates. Integer buffers come from the nearer.
+    ValueError for models that differ in anything but their weights, or an alpha that is not finite.
+    """
+    if not math.isfinite(alpha):
+        raise ValueError(f"alpha {alpha}: expected a finite number, 0 for the first model and 1 for the second")
+    return _combined([a, b], [1 - alpha, alpha])
+
+
+def average(parts: Iterable[nn.Module]) -> nn.Module:
+    """A new model whose weights are the mean of several models' (a uniform soup, Wortsman et al. 2022)."""
+    parts = list(parts)
+    if not parts:
+        raise ValueError("no models to average: give one or more")
+    return _combined(parts, [1 / len(parts)] * len(parts))
+
+
+def _combined(parts: Sequence[nn.Module], shares: Sequence[float]) -> nn.Module:
+    states = [part.state_dict() for part in parts]
+    _check_alike(parts)
+    nearest, result = states[shares.index(max(shares))], copy.deepcopy(parts[0])
+    used = [(share, state) for share, state in zip(shares, states, strict=True) if share]  # 0 * inf would be nan
+    for name, tensor in result.state_dict().items():
+        mixed = sum(share * state[name] for share, state in used)
+        tensor.copy_(mixed if tensor.is_floating_point() else nearest[name])
+    return result
+
+
+def _check_alike(parts: Sequence[nn.Module]) -> None:
+    shapes = [{name: tuple(tensor.shape) for name, tensor in part.state_dict().items()} for part in parts]
+    for other, part in zip(shapes, parts, strict=True):
+        for name in shapes[0] | other:
+            one, two = (shape.get(name, "nothing") for shape in (shapes[0], other))
+            if one != two:
+                raise ValueError(f"{name}: one model has {one}, another {two}; give models of one shape")
+        one, two = (_settings(model) for model in (parts[0], part))
+        if one != two:
+            raise ValueError(f"one model has {one}, another {two}: their weights do not mean the same")
+
+
+def _settings(model: nn.Module) -> str:
+    """What beside its weights decides what a model answers."""
+    match model:
+        case models.GPT():
+            return f"heads {model.config.heads}, tied {model.config.tied}"
+        case models.MLP():
+            return f"activation {model.activation!r}, residual {model.residual}"
+    return type(model).__name__
