@@ -129,7 +129,8 @@ def test_the_tuned_board_names_what_is_lost():
     shares[2, 1] = 0.1
     panel = boards.stored_board_panel(lambda _: shares, lambda _: np.full_like(shares, 0.01))
     assert panel.shown.summary == "Under 20%: xavier in norm."
-    assert "90% at 1e-02" in panel.shown.texts[0][1]
+    assert "90% 1e-02" in panel.shown.texts[0][1]
+    assert max(map(len, panel.shown.texts[0][1].splitlines())) <= 60  # more would be wrapped
 
 
 # --- slices ---------------------------------------------------------------------------------------------------------

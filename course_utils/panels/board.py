@@ -58,6 +58,8 @@ def coordinate_panel() -> Explorer:
         ]
         figure = figures.lines(series, title="How far one step moves the outputs", x_title="width", x_log=True,
                                y_title="root mean square of the change", y_log=True)  # fmt: skip
+        figure["layout"]["xaxis"] |= {"tickmode": "array", "tickvals": CHECKED, "ticktext": [str(n) for n in CHECKED]}
+        figure["layout"]["yaxis"] |= {"dtick": "D2", "exponentformat": "power"}  # not all nine digits
         slopes = " and ".join(f"{found.slope:.2f} ({name})" for name, found in checks.items())
         return Shown(figures=[figure], summary=f"The change grows with the width to the power of {slopes}.")
 
@@ -80,6 +82,7 @@ def widths_panel(losses: Callable[[str, int], np.ndarray]) -> Explorer:
             best.append(f"{rates[found.mean(1).argmin()]:.2g} at width {width}")
         figure = figures.lines(series, title=f"Loss after {widths.STEPS} steps", x_title="learning rate", x_log=True,
                                y_title="loss (nats)", y_range=(0, 2.5))  # fmt: skip
+        figure["layout"]["xaxis"]["exponentformat"] = "power"
         return Shown(figures=[figure], summary=f"Best learning rate: {', '.join(best)}.")
 
     chosen = Choice(label="parametrization", options=tuple(widths.SCHEMES), help="Standard, or maximal update (muP).")
@@ -155,13 +158,14 @@ def stored_board_panel(shares: Callable[[str], np.ndarray], rates: Callable[[str
     def draw(*, optimizer):
         found, best = shares(optimizer), rates(optimizer)
         figure = board_figure(found, title="Unseen digits right, each at its best learning rate")
-        rows = [f"{'':12}" + "".join(f"{network:>18}" for network in board.NETWORKS)]
+        rows = [" " * 10 + "".join(f"{'both' if '+' in network else network:>12}" for network in board.NETWORKS)]
         for scheme, row, lrs in zip(board.SCHEMES, found, best, strict=True):
-            fields = [f"{share:.0%} at {lr:.0e}" for share, lr in zip(row, lrs, strict=True)]
-            rows.append(f"{scheme:12}" + "".join(f"{field:>18}" for field in fields))
+            fields = [f"{share:.0%} {lr:.0e}" for share, lr in zip(row, lrs, strict=True)]
+            rows.append(f"{scheme:10}" + "".join(f"{field:>12}" for field in fields))
         lost = [f"{scheme} in {network}" for row, scheme in zip(found, board.SCHEMES, strict=True)
                 for share, network in zip(row, board.NETWORKS, strict=True) if share < LOST]  # fmt: skip
         summary = f"Under {LOST:.0%}: {', '.join(lost)}." if lost else f"None is under {LOST:.0%}."
-        return Shown(figures=[figure], texts=[("In numbers, with the best rates", "\n".join(rows))], summary=summary)
+        numbers = ("In numbers, each with its best learning rate", "\n".join(rows))
+        return Shown(figures=[figure], texts=[numbers], summary=summary)
 
     return Explorer(draw, title="The board, tuned", controls={"optimizer": (OPTIMIZER, "sgd")})

@@ -30,7 +30,7 @@ class BarsView:
 
     def draw(self, traces: Sequence[Trace]) -> dict:
         values = [newest(traces[0], curve) for curve in self.curves]
-        return figures.bars(list(self.curves.values()), values, title=self.title, x_title="start",
+        return figures.bars(list(self.curves.values()), values, title=self.title, x_title="",
                             y_title=self.y_title, y_range=self.y_range)  # fmt: skip
 
 

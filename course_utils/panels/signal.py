@@ -31,7 +31,7 @@ def signal_lab() -> Explorer:
     yes_no = ("no", "yes")
     return Explorer(_draw, title="Signal lab", controls={
         "scheme": (Choice(label="start", options=tuple(INIT_SCHEMES), help="The scheme for the first weights."), "he"),
-        "depth": (Slider(label="hidden layers", low=2, high=60, step=1, whole=True,
+        "depth": (Slider(label="hidden layers", low=2, high=60, step=1, whole=True, firm=True,
                          help="How many layers the signal passes."), 30),
         "width": (Slider(label="units per layer", low=8, high=256, step=8, whole=True,
                          help="How many units each of them has."), 128),
@@ -128,8 +128,9 @@ def _density(one: Statistics) -> np.ndarray:
         return np.zeros(len(SHAPE))
     counts = np.array(one.counts, dtype=float)
     edge, width = one.reach / root, 2 * one.reach / root / len(counts)
-    centres = -edge + width * (np.arange(len(counts)) + 0.5)
-    return np.interp(SHAPE, centres, counts / counts.sum() / width, left=0, right=0)
+    place = np.floor((SHAPE + edge) / width + 1e-6).astype(int)  # the bin of each point; 0 lies in the upper one
+    within = (place >= 0) & (place < len(counts))
+    return np.where(within, counts[place.clip(0, len(counts) - 1)], 0.0) / counts.sum() / width
 
 
 def _summary(seen: Probe, theory: Predicted | None, model: MLP) -> str:
@@ -160,6 +161,8 @@ def spread_panel() -> Explorer:
             series.append(figures.Series(name=f"√(5 L/n), n = {width}", x=x, y=theory, style=style, faded=True))
         spec = figures.lines(series, title="Spread between networks at the start", x_title=against, x_log=True,
                              y_title="std of ln(mean square)", y_log=True)  # fmt: skip
+        for axis in ("xaxis", "yaxis"):
+            spec["layout"][axis]["dtick"] = "D2"  # 1, 2, 5: all nine digits would stand on one another
         deepest = ", ".join(f"{spread[width][-1]:.2f} at width {width}" for width in WIDTHS)
         return Shown(figures=[spec], summary=f"After {DEPTHS[-1]} layers, the spread is {deepest}.")
 

@@ -84,7 +84,7 @@ def stream_panel() -> Explorer:
         return Shown(figures=[figure], summary=f"Mean square after {blocks} blocks: {ends}.")
 
     return Explorer(draw, title="A residual stream", controls={
-        "blocks": (Slider(label="blocks L", low=1, high=48, step=1, whole=True,
+        "blocks": (Slider(label="blocks L", low=1, high=48, step=1, whole=True, firm=True,
                           help="Each block adds two branches to the stream."), 12),
         "linear": (SCALES["linear"], 0.125),
     })  # fmt: skip
@@ -134,7 +134,7 @@ def lsuv_panel(*, depth: int = 12) -> Explorer:
         return Shown(figures=[figure], summary=_next_step(scaled, now))
 
     return Explorer(draw, title="LSUV, layer by layer", controls={
-        "scaled": (Slider(label="layers scaled", low=0, high=depth, step=1, whole=True,
+        "scaled": (Slider(label="layers scaled", low=0, high=depth, step=1, whole=True, firm=True,
                           help="How many layers, from the input on, have been divided by their outputs' std."), 0),
         "activation": (Choice(label="activation", options=tuple(ACTIVATIONS), help="After each hidden layer."), "gelu"),
         "start": (Choice(label="start", options=("orthogonal", "lecun", "he", "normal"),
