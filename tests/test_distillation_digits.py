@@ -194,6 +194,17 @@ def test_digits_are_drawn_with_as_much_ink_as_those_of_the_data():
     assert abs(ours.mean() - theirs.mean()) < theirs.std()
 
 
+def test_drawn_digits_are_moved_and_made_smaller_as_asked():
+    images, labels = drawing.all_drawn()
+    assert images.shape == (90, 64) and torch.equal(labels.bincount(), torch.full((10,), 9))
+    assert torch.equal(images[4], drawing.drawn(0)) and torch.equal(images[9 + 4], drawing.drawn(1))
+    there = drawing.drawn(1).view(8, 8)
+    assert torch.equal(drawing.drawn(1, right=1).view(8, 8)[:, 1:], there[:, :-1])
+    assert torch.equal(drawing.drawn(1, down=-1).view(8, 8)[:-1], there[1:])
+    rows = drawing.drawn(1, size=0.5).view(8, 8).any(1).nonzero().flatten()
+    assert rows.min() >= 1 and rows.max() <= 6 and there.any(1).all()
+
+
 # --- panels -----------------------------------------------------------------------------------------------------------
 
 
@@ -226,17 +237,17 @@ def test_a_picked_image_comes_onto_the_grid_as_it_is():
 
 def test_what_is_drawn_is_what_the_teacher_sees_and_an_image_can_be_had_again():
     panel = soft_labels.soft_label_panel()
-    before, label = said(panel), d.digits().test_labels[3]
-    panel.canvas.value = (drawing.drawn(7) * 16).int().tolist()
-    assert panel.canvas.caption == f"Image 3, changed: it was a {label}"
+    before, label = said(panel), d.digits().test_labels[4]
+    panel.canvas.value = (drawing.drawn(4) * 16).int().tolist()
+    assert panel.canvas.caption == f"Image 4, changed: it was a {label}"
     with torch.no_grad():
-        assert np.allclose(said(panel), (d.teacher()(drawing.drawn(7)) / 4).softmax(-1), atol=1e-5)
+        assert np.allclose(said(panel), (d.teacher()(drawing.drawn(4)) / 4).softmax(-1), atol=1e-5)
     panel.buttons["clear"].click()
     assert not any(panel.canvas.value) and panel.canvas.caption == "Empty: draw a digit"
     panel.canvas.value = [16] + [0] * 63
     assert panel.canvas.caption == "Your drawing"
     panel.buttons["again"].click()
-    assert np.array_equal(said(panel), before) and panel.canvas.caption == f"Image 3: its label is {label}"
+    assert np.array_equal(said(panel), before) and panel.canvas.caption == f"Image 4: its label is {label}"
     panel.buttons["clear"].click()
     panel.buttons["defaults"].click()
     assert np.array_equal(said(panel), before)

@@ -15,7 +15,7 @@ from course_utils.live import Drawing, Explorer, Shown, Slider
 from course_utils.live.controls import button
 
 NAMES = [str(digit) for digit in range(d.CLASSES)]
-FIRST = 3  # the image shown first
+FIRST = 4  # the image shown first, a 7
 
 
 class SoftLabelPanel(Explorer):
@@ -75,8 +75,8 @@ class SoftLabelPanel(Explorer):
             self.canvas.value = value
 
     def defaults(self) -> None:
+        self.origin = FIRST
         super().defaults()
-        self.load(self.controls["image"].value)
 
     def caption(self, drawing: list[int]) -> str:
         """What is on the grid: an image as it was, one that was drawn on, or a drawing."""

@@ -12,7 +12,7 @@ from course_utils.live import Choice, Explorer, LossView, Shown, Slider, Trainin
 from course_utils.panels.stories import ABILITIES
 
 HELD_OUT = LossView(title="Loss on held-out stories", curves={"held-out": "held-out"}, top=3.0)
-TAUGHT = LossView(title="Loss: held-out, and in training (a KL where probabilities teach)", top=4.0,
+TAUGHT = LossView(title="Loss (in training, a KL for probabilities)", top=4.0,
                   curves={"loss": "training", "held-out": "held-out"})  # fmt: skip
 STEPS = Choice(label="steps", options=(100, 150, 200, 300, 400, 800), help="How long it trains: 16 stories a step.")
 DIVERGENCE = Choice(label="divergence", options=tuple(DIVERGENCES),

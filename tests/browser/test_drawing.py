@@ -27,7 +27,7 @@ def page(browser, server):
 def panel(page):
     panel = page.panel("What a teacher says")
     panel.click("Defaults")
-    panel.wait(lambda: "Image 3: its label" in said(panel), "the first image")
+    panel.wait(lambda: "Image 4: its label" in said(panel), "the first image")
     yield panel
     assert panel.box.locator(".cu-error").count() == 0
 
@@ -72,7 +72,7 @@ def test_a_digit_drawn_with_the_mouse_is_recognized(panel, digit):
 def test_a_picked_image_is_changed_and_had_again(panel):
     before, pixels = said(panel), ink(panel)
     draw(panel, [[(1, 1), (7, 7)]])
-    panel.wait(lambda: "Image 3, changed: it was a" in said(panel), "the changed image")
+    panel.wait(lambda: "Image 4, changed: it was a" in said(panel), "the changed image")
     assert all(now >= then for now, then in zip(ink(panel), pixels, strict=True)) and ink(panel) != pixels
     panel.click("Image again")
     panel.wait(lambda: said(panel) == before and ink(panel) == pixels, "the image as it was")
@@ -119,7 +119,7 @@ def test_a_finger_draws_and_the_page_does_not_scroll(panel):
 
 def test_the_grid_says_what_it_is_and_follows_the_theme(panel):
     grid = panel.box.locator(".cu-pixels")
-    assert "drawing: Image 3: its label is" in grid.get_attribute("aria-label")
+    assert "drawing: Image 4: its label is" in grid.get_attribute("aria-label")
     colours = "node => [node, node.children[0]].map((one) => getComputedStyle(one).backgroundColor)"
     light = grid.evaluate(colours)
     panel.notebook.command("apputils:change-theme", theme="JupyterLab Dark")
