@@ -203,6 +203,14 @@ def test_classes_that_both_rule_out_do_not_matter():
     torch.testing.assert_close(ds.distillation_loss(*wide, labels), ds.distillation_loss(student, teacher, labels))
 
 
+def test_one_place_and_any_integers_will_do():
+    student, teacher, labels = pair(3, 5)
+    loss = ds.distillation_loss(student, teacher, labels)
+    assert torch.equal(ds.distillation_loss(student, teacher, labels.int()), loss)
+    alone = [ds.distillation_loss(*row) for row in zip(student, teacher, labels, strict=True)]  # (classes,) each
+    torch.testing.assert_close(torch.stack(alone).mean(), loss)
+
+
 def test_float32_logits_lose_nothing_to_T_squared():
     student, teacher, _ = pair(16, 10)
     exact = ds.distillation_loss(student, teacher, temperature=1000.0, alpha=1.0).item()
@@ -219,6 +227,7 @@ def test_float32_logits_lose_nothing_to_T_squared():
     ({"alpha": 1.1}, "alpha 1.1: expected from 0"),
     ({"labels": None}, "alpha 0.9 needs labels for its hard part: give labels, or alpha=1"),
     ({"labels": torch.zeros(4, 1).long()}, r"labels are \(4, 1\): these logits need \(4,\)"),
+    ({"labels": torch.zeros(4)}, "labels are torch.float32: give each place the number of its class"),
     ({"teacher_logits": torch.zeros(4, 6)}, r"student logits are \(4, 5\), teacher logits \(4, 6\)"),
     ({"teacher_logits": torch.zeros(1, 5)}, r"student logits are \(4, 5\), teacher logits \(1, 5\)"),
 ])  # fmt: skip
@@ -365,8 +374,11 @@ def test_hidden_is_what_the_next_layer_reads():
     assert torch.equal(model.head(model.norm(ds.hidden(model, tokens, 2))), model(tokens)[0])
     assert torch.equal(model.blocks[1](ds.hidden(model, tokens, 1)), ds.hidden(model, tokens, 2))
     assert not any(m._forward_pre_hooks for m in model.modules())
-    with pytest.raises(ValueError, match="layer 3: this model has hints after 0 to 2 layers"):
-        ds.hidden(model, tokens, 3)
+    for layer in (3, 0.5):
+        with pytest.raises(ValueError, match=f"layer {layer}: this model has hints after 0 to 2 layers"):
+            ds.hidden(model, tokens, layer)
+    with pytest.raises(TypeError, match="the layers of a Linear are not known: expected GPTs or MLPs"):
+        ds.hidden(nn.Linear(6, 4), x, 0)
 
 
 def test_hints_train_the_student_up_to_its_layer_and_the_regressor():
@@ -446,6 +458,7 @@ def test_copying_every_layer_makes_the_student_the_teacher():
     (lambda: MLP([6, 5, 4]), lambda: MLP([6, 7, 7, 4]), [1], r"layers.0.weight from layers.1.weight: student \(5, 6\)"),
     (lambda: gpt(), lambda: gpt(layers=4), [0, 4], "layer 4: the teacher's layers are 0 to 3"),
     (lambda: gpt(), lambda: gpt(layers=4), [-1, 0], "layer -1: the teacher's layers are 0 to 3"),
+    (lambda: gpt(), lambda: gpt(layers=4), [0, 0.5], "layer 0.5: the teacher's layers are 0 to 3"),
     (lambda: gpt(), lambda: gpt(layers=4), [0], "give one number for each of the student's 2 layers"),
     (lambda: gpt(heads=3), lambda: gpt(), [0, 1], "has {'heads': 3, 'tied': True}, the teacher {'heads': 2"),
     (lambda: gpt(), lambda: gpt(tied=False), [0, 1], "build the student with the teacher's settings"),
@@ -486,6 +499,19 @@ def test_agreement_counts_equal_choices():
     assert ds.agreement(a, 9 * a + 1) == 1.0
     with pytest.raises(ValueError, match=r"student logits are \(4, 4\), teacher logits \(3, 4\)"):
         ds.agreement(a, b[:3])
+
+
+def test_calibration_needs_bins_and_labels_that_count():
+    with pytest.raises(ValueError, match="bins 0, 3 labels that count: expected 1 or more of each"):
+        ds.calibration(torch.eye(3), torch.arange(3), bins=0)
+    with pytest.raises(ValueError, match="bins 15, 0 labels that count"):
+        ds.calibration(torch.eye(3), torch.full((3,), IGNORE))
+
+
+def test_layers_may_be_numbers_of_any_kind():
+    student, teacher = gpt(), gpt(layers=4)
+    origin = ds.copy_layers_(student, teacher, layers=torch.tensor([0, 3]))
+    assert origin["blocks.1.up.weight"] == "blocks.3.up.weight"
 
 
 def test_calibration_of_known_cases():

@@ -54,6 +54,8 @@ def _check_shapes(student: Tensor, teacher: Tensor, labels: Tensor | None) -> No
         raise ValueError(f"{shapes}: give both models the same inputs and classes")
     if labels is not None and labels.shape != student.shape[:-1]:
         raise ValueError(f"labels are {tuple(labels.shape)}: these logits need {tuple(student.shape[:-1])}")
+    if labels is not None and labels.is_floating_point():
+        raise ValueError(f"labels are {labels.dtype}: give each place the number of its class, an integer")
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -129,9 +131,8 @@ def label_smoothing(logits: Tensor, labels: Tensor, *, smoothing: float = 0.1) -
 
     Logits (batch, classes) or (batch, tokens, classes); the mean is over labels that are not -100.
     """
-    values = F.cross_entropy(
-        logits.flatten(0, -2), labels.flatten(), ignore_index=models.IGNORE, label_smoothing=smoothing, reduction="none"
-    )
+    flat, classes = logits.reshape(-1, logits.shape[-1]), labels.flatten().long()
+    values = F.cross_entropy(flat, classes, ignore_index=models.IGNORE, label_smoothing=smoothing, reduction="none")
     return _mean_counted(values.view(labels.shape), labels)
 
 
@@ -167,7 +168,8 @@ def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
 def teacher_loss(teacher: nn.Module) -> Callable:
     """`distillation_loss` from this teacher, with knobs ``temperature`` and ``alpha``.
 
-    The teacher stays as it is, and must be on the device where the student trains.
+    The teacher stays as it is, also in the mode it is in (one with dropout wants ``teacher.eval()`` first), and must
+    be on the device where the student trains.
     """
 
     def loss(model: nn.Module, batch: tuple, *, temperature: float = 4.0, alpha: float = 0.9) -> Tensor:
@@ -205,8 +207,9 @@ def on_policy_loss(teacher: nn.Module, sampler: Callable, *, divergence: str = "
 
 def hidden(model: models.GPT | models.MLP, inputs: Tensor, layer: int) -> Tensor:
     """Activations after this many layers or blocks: (batch, [tokens,] width); after 0, what the first reads."""
+    _settings(model)  # refuses what is neither
     places = [*model.blocks, model.norm] if isinstance(model, models.GPT) else list(model.layers)
-    if not 0 <= layer < len(places):
+    if layer not in range(len(places)):
         raise ValueError(f"layer {layer}: this model has hints after 0 to {len(places) - 1} layers")
     seen = []
     hook = places[layer].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
@@ -242,7 +245,7 @@ def _settings(model: nn.Module) -> tuple[int, dict[str, object]]:
         case models.MLP():
             has = {"norm": any(True for _ in model.norms.parameters()), "bias": model.layers[0].bias is not None}
             return len(model.norms), {"activation": model.activation, "residual": model.residual, **has}
-    raise TypeError(f"the layers of a {type(model).__name__} are not known: give two GPTs or two MLPs")
+    raise TypeError(f"the layers of a {type(model).__name__} are not known: expected GPTs or MLPs")
 
 
 def copy_layers_(student: nn.Module, teacher: nn.Module, *, layers: Sequence[int]) -> dict[str, str]:
@@ -258,9 +261,9 @@ def copy_layers_(student: nn.Module, teacher: nn.Module, *, layers: Sequence[int
     if len(layers) != wanted:
         raise ValueError(f"layers {list(layers)}: give one number for each of the student's {wanted} layers")
     for number in layers:
-        if not 0 <= number < depth:
+        if number not in range(depth):
             raise ValueError(f"layer {number}: the teacher's layers are 0 to {depth - 1}")
-    origin = [*layers, depth]  # an MLP's head is the layer after the hidden ones
+    origin = [*map(int, layers), depth]  # an MLP's head is the layer after the hidden ones
     given, taken = teacher.state_dict(), {}
     for name, weight in student.state_dict().items():
         kind, number, *rest = name.split(".")
@@ -311,6 +314,8 @@ def calibration(logits: Tensor, labels: Tensor, *, bins: int = 15) -> Calibratio
     """Calibration over equal bins of the best class's probability. Logits (..., classes), labels (...,), -100 masks."""
     _check_shapes(logits, logits, labels)
     counted = labels != models.IGNORE
+    if bins < 1 or not counted.any():
+        raise ValueError(f"bins {bins}, {counted.sum()} labels that count: expected 1 or more of each")
     p, labels = soft_targets(logits[counted].cpu().double()), labels[counted].cpu()  # (places, classes)
     confidence, best = p.max(-1)
     place = (confidence * bins).long().clamp(max=bins - 1)
