@@ -298,7 +298,6 @@ def digit_like(rows=64):
 def test_knobs_of_each_loss():
     teacher = MLP([6, 4])
     assert training.keyword_knobs(ds.teacher_loss(teacher)) == {"temperature": 4.0, "alpha": 0.9}
-    assert training.keyword_knobs(ds.smoothed_loss) == {"smoothing": 0.1}
     assert training.keyword_knobs(ds.on_policy_loss(teacher, lambda m, b: b)) == {"temperature": 1.0}
 
 
@@ -394,7 +393,7 @@ def test_hints_train_the_student_up_to_its_layer_and_the_regressor():
     assert moved == {"student.layers.0.weight", "student.layers.0.bias", "regressor.weight", "regressor.bias"}
 
 
-@pytest.mark.parametrize("kind", ["teacher", "smoothed", "hints", *ds.DIVERGENCES])
+@pytest.mark.parametrize("kind", ["teacher", "hints", *ds.DIVERGENCES])
 def test_a_training_step_touches_nothing_outside_its_device(kind):
     with torch.device("meta"):
         teacher, student = gpt(), gpt(layers=1)
@@ -403,7 +402,6 @@ def test_a_training_step_touches_nothing_outside_its_device(kind):
             student = nn.ModuleDict({"student": student, "regressor": nn.Linear(12, 12)})
     losses = {
         "teacher": ds.teacher_loss(teacher),
-        "smoothed": ds.smoothed_loss,
         "hints": ds.hints_from(teacher, teacher_layer=2, student_layer=1),
     } | {name: ds.on_policy_loss(teacher, say_twos, divergence=name) for name in ds.DIVERGENCES}
     batch = tokens if kind in ds.DIVERGENCES else (tokens, tokens)

@@ -160,7 +160,8 @@ def test_lora_trains_r_times_in_plus_out_numbers_a_layer_and_nothing_else():
     assert len(adapters) == len(linear) == 8
     expected = sum(3 * (m.in_features + m.out_features) for m in linear)
     assert expected == count_parameters(model, trainable_only=True)
-    assert {id(p) for p in ft.lora_parameters(model)} == {id(p) for p in model.parameters() if p.requires_grad}
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {f"{name}.{part}" for name in adapters for part in "AB"}
 
 
 def test_the_default_is_every_linear_layer_but_the_head():
@@ -260,7 +261,8 @@ def test_lora_refuses_and_leaves_the_model_as_it_was(options, message):
     model = gpt()
     with pytest.raises(ValueError, match=message):
         ft.add_lora_(model, **options)
-    assert all(p.requires_grad for p in model.parameters()) and not ft.lora_parameters(model)
+    assert all(p.requires_grad for p in model.parameters())
+    assert not any(isinstance(module, ft.LoRALinear) for module in model.modules())
 
 
 def test_lora_keeps_the_models_mode():

@@ -20,7 +20,6 @@ from course_utils.distillation.methods import (
     on_policy_loss,
     pseudo_labels,
     reverse_kl,
-    smoothed_loss,
     soft_targets,
     teacher_loss,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "on_policy_loss",
     "pseudo_labels",
     "reverse_kl",
-    "smoothed_loss",
     "soft_targets",
     "teacher_loss",
 ]

@@ -181,12 +181,6 @@ def teacher_loss(teacher: nn.Module) -> Callable:
     return loss
 
 
-def smoothed_loss(model: nn.Module, batch: tuple[Tensor, Tensor], *, smoothing: float = 0.1) -> Tensor:
-    """`label_smoothing` with the knob ``smoothing``."""
-    inputs, labels = batch
-    return label_smoothing(_logits(model, inputs), labels, smoothing=smoothing)
-
-
 def on_policy_loss(teacher: nn.Module, sampler: Callable, *, divergence: str = "reverse") -> Callable:
     """A divergence from the teacher on what the student itself says, with the knob ``temperature`` (GKD, MiniLLM).
 

@@ -141,7 +141,7 @@ def _live_teacher(model: GPT, batch: tuple[Tensor, Tensor]) -> Tensor:
     return forward_kl(model(inputs)[0], taught, targets)
 
 
-def copied_recipe(*, copied: str = "1 and 3", targets: str = "probabilities", steps: int = 100):
+def copied_recipe(*, copied: str = "1 and 3", targets: str = "probabilities", steps: int = 100) -> training.Experiment:
     """Train a student of two layers on true stories.
 
     copied: which of the teacher's layers it starts from, a name in `COPIED`.  targets: "labels", the next tokens of
@@ -152,7 +152,7 @@ def copied_recipe(*, copied: str = "1 and 3", targets: str = "probabilities", st
 
 
 def taught_recipe(*, way: str = "probabilities", stories: int = 300, divergence: str = "forward",
-                  copied: str = "none", steps: int = 400, seed: int = 0):  # fmt: skip
+                  copied: str = "none", steps: int = 400, seed: int = 0) -> training.Experiment:  # fmt: skip
     """Train a student of two layers on few texts.
 
     way: "labels" (true stories), "text" (stories that the teacher wrote), "probabilities" (the teacher's, at each
@@ -188,7 +188,7 @@ def _say(model: GPT, batch: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return own_texts(model, batch[0], runtime.generator(batch[1]))
 
 
-def hint_recipe(*, width: int = 32, hint_after: int = 1, steps: int = 150):
+def hint_recipe(*, width: int = 32, hint_after: int = 1, steps: int = 150) -> training.Experiment:
     """Train a narrow student of two layers on the teacher's probabilities, with a hint from inside the teacher.
 
     hint_after: the student's layer that the teacher's middle, after its second layer, is a hint for.
@@ -212,7 +212,7 @@ def hint_recipe(*, width: int = 32, hint_after: int = 1, steps: int = 150):
     return _experiment(build, data.row_batches(*true_texts(POOL)), loss, steps)
 
 
-def ability_recipe(*, ability: str = "place", steps: int = 150):
+def ability_recipe(*, ability: str = "place", steps: int = 150) -> training.Experiment:
     """Train a student of two layers on the teacher's probabilities, at those tokens alone that test one ability.
 
     For "syntax", tokens that test another ability, too, are left out.

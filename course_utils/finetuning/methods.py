@@ -154,11 +154,6 @@ def _adapters(model: nn.Module) -> dict[str, LoRALinear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
 
 
-def lora_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Every A and B in the model: all that LoRA trains."""
-    return [matrix for adapter in _adapters(model).values() for matrix in (adapter.A, adapter.B)]
-
-
 @torch.no_grad()
 def merge_lora_(model: nn.Module) -> nn.Module:
     """Add each update to its matrix and put the plain layers back; returns the model.

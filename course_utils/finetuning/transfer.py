@@ -65,7 +65,9 @@ def _experiment(model: Callable, examples: Examples, *, steps: int, lr: float = 
     )
 
 
-def transfer_recipe(*, start: str = "the same digits", examples: int = 100, steps: int = 150, seed: int = 0):
+def transfer_recipe(
+    *, start: str = "the same digits", examples: int = 100, steps: int = 150, seed: int = 0
+) -> Experiment:
     """Learn to name digits from few examples. start: a name in `STARTS`; seed: which examples."""
     if start not in STARTS:
         raise ValueError(f"start {start!r}: choose one of {', '.join(STARTS)}")

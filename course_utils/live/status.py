@@ -30,9 +30,10 @@ class Standing:
         status = self.session.status
         started = "loss" in run.history.curves
         loss = f"{run.history['loss'].last:.4g}" if started else "none yet"
+        sentence = self._sentence(status, loss)
         return {
-            "status": self._sentence(status, loss),
-            "summary": f"{self._sentence(status, loss)}",
+            "status": sentence,
+            "summary": sentence,
             "progress": self.session.step_count / run.experiment.steps,
             "state": {
                 "status": status,

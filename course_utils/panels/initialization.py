@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from course_utils import figures, runtime, training
-from course_utils.data import digits_split
+from course_utils.data import STORY_VOCAB, digits_split
 from course_utils.initialization import NAMED_MODELS, TrainingMemory, parameter_count, training_memory
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TrainingPanel
 from course_utils.live.controls import button
@@ -15,8 +16,9 @@ from course_utils.studies import initialization as studies
 
 # --- section 1: what fits -----------------------------------------------------------------------------------------
 
-OURS = {"digit MLP": MLP([64, 128, 10]), "story GPT": GPTConfig(vocab_size=116)}
-SHAPES = OURS | {name: shape for name, shape in NAMED_MODELS.items()}
+with torch.device("meta"):  # its shape is all that is asked for
+    OURS = {"digit MLP": MLP([64, 128, 10]), "story GPT": GPTConfig(vocab_size=len(STORY_VOCAB))}
+SHAPES = OURS | NAMED_MODELS
 PARTS = ("weights", "gradients", "optimizer", "activations")
 WORKING = "working"  # for the operation at hand
 NAMED_POINTS = (*OURS, "gpt2", "llama-2-7b", "llama-2-70b")  # the others would stand on one another

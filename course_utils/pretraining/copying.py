@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import torch
@@ -58,9 +59,8 @@ def copying_recipe(*, layers: int = 2, width: int = 32, steps: int = 800) -> tra
         steps=steps,
         measures={"copying": measure},
         measure_every=50,
-        levels={"guessing": torch.tensor(float(SYMBOLS)).log().item(),
-                "one of the 12": torch.tensor(float(FIRST)).log().item()},
-    )  # fmt: skip
+        levels={"guessing": math.log(SYMBOLS), "one of the 12": math.log(FIRST)},
+    )
 
 
 @torch.no_grad()

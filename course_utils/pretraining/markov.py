@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -46,7 +47,7 @@ class Markov:
         bigram = _entropy(after_one) - _entropy(single)
         full = _entropy(self.pairs[..., None] * self.chances) - _entropy(self.pairs)
         return {
-            "ln V": torch.tensor(float(SYMBOLS)).log().item(),
+            "ln V": math.log(SYMBOLS),
             "unigram": _entropy(single),
             "bigram": bigram,
             "floor": (bigram + (CONTEXT - 1) * full) / CONTEXT,

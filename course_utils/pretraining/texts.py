@@ -15,9 +15,7 @@ from course_utils.training import Experiment, cosine
 HELD_OUT_ROWS = 40  # windows of 64 characters measured on the way
 
 
-def text_recipe(
-    text: str, *, width: int = 64, layers: int = 2, context: int = 64, steps: int = 1000, init: str = "width"
-) -> Experiment:
+def text_recipe(text: str, *, width: int = 64, layers: int = 2, context: int = 64, steps: int = 1000) -> Experiment:
     """Pretrain a character GPT on a text: AdamW, 16 windows a step; its last tenth is held out.
 
     ValueError if the text is too short for a window.
@@ -36,7 +34,7 @@ def text_recipe(
         return tokenizer.decode(sample(model, start, steps=160, generator=generator, temperature=0.8)[0])
 
     return Experiment(
-        model=lambda generator: initialization.initialize_(GPT(config), init, generator=generator),
+        model=lambda generator: initialization.initialize_(GPT(config), "width", generator=generator),
         batches=data.text_batches(learned, tokenizer, context=context),
         knobs={"lr": 5e-3, "weight_decay": 0.0},
         schedule=cosine(steps, warmup=min(50, steps - 1)),

@@ -23,6 +23,7 @@ Weights = dict[str, Tensor]
 
 
 def fresh_network(generator: torch.Generator, *, shape: str) -> MLP:
+    """A ReLU network for digits with He's start; shape: a name in `SHAPES`."""
     return initialization.initialize_(MLP(SHAPES[shape]), "he", generator=generator)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-Row = dict[str, float | int | str]
+Row = dict[str, float | int | str | list]  # what `json` can store
 
 
 @dataclass(frozen=True)
