@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import operator
 import os
@@ -39,21 +41,50 @@ def cpu_quota() -> float:
     cores = [float(os.cpu_count() or 1)]
     if hasattr(os, "sched_getaffinity"):
         cores.append(float(len(os.sched_getaffinity(0))))
-    quota = _cgroup_quota(Path("/sys/fs/cgroup"))
-    return min(cores + ([quota] if quota else []))
+    quotas = [_quota(group) for group in _control_groups("cpu")]
+    return min(cores + [quota for quota in quotas if quota])
 
 
-def _cgroup_quota(root: Path) -> float | None:
-    """Cores granted by the control group at ``root``; None without a limit or where it cannot be read."""
+CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def _control_groups(controller: str) -> list[Path]:
+    """Folders of the control groups that may hold this process, its own and those around it (cgroup v1 and v2)."""
+    found = [CGROUPS, CGROUPS / controller]
+    with contextlib.suppress(OSError, ValueError):
+        for _, names, own in (line.split(":", 2) for line in MEMBERSHIP.read_text().splitlines()):
+            if not names or controller in names.split(","):
+                base = CGROUPS / controller if names else CGROUPS
+                folder = base / own.lstrip("/")
+                found += [group for group in (folder, *folder.parents) if group.is_relative_to(base)]
+    return found
+
+
+def _numbers(file: Path) -> list[int]:
+    """The whole numbers in a file; none where there is no such file, or where it says "max"."""
     try:
-        if (root / "cpu.max").exists():
-            quota, period = (root / "cpu.max").read_text().split()
-        else:
-            quota = (root / "cpu/cpu.cfs_quota_us").read_text()
-            period = (root / "cpu/cpu.cfs_period_us").read_text()
-        return int(quota) / int(period) if int(quota) > 0 else None
-    except (OSError, ValueError):  # no control group, or "max": no limit
-        return None
+        return [int(word) for word in file.read_text().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def _quota(group: Path) -> float | None:
+    """Cores granted by a control group; None without a limit."""
+    quota = _numbers(group / "cpu.max")
+    quota = quota or _numbers(group / "cpu.cfs_quota_us") + _numbers(group / "cpu.cfs_period_us")
+    return quota[0] / quota[1] if len(quota) == 2 and quota[0] > 0 else None
+
+
+def _memory_left(group: Path) -> list[int]:
+    """Bytes that a control group still grants, one number or none: files that are only cached make room."""
+    limit = _numbers(group / "memory.max") or _numbers(group / "memory.limit_in_bytes")
+    used = _numbers(group / "memory.current") or _numbers(group / "memory.usage_in_bytes")
+    try:
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        counts = {}
+    cached = int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))
+    return [limit[0] - max(0, used[0] - cached)] if limit and used else []
 
 
 def choose_threads(parameters: int) -> int:
@@ -84,12 +115,8 @@ def generator(seed: int, on: torch.device | str = "cpu") -> torch.Generator:
 def memory_available() -> int:
     """Bytes of memory this process may still take: the machine's free memory, or the container's rest."""
     free = psutil.virtual_memory().available
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):  # no container, or no limit in it
-        return free
-    return max(0, min(free, limit - used))
+    left = itertools.chain.from_iterable(_memory_left(group) for group in _control_groups("memory"))
+    return max(0, min([free, *left]))
 
 
 def memory_used() -> int:
@@ -121,15 +148,15 @@ def machine() -> Machine:
 def readable_bytes(count: float) -> str:
     """``12_600_000`` as ``12.6 MB`` (decimal units)."""
     for unit in ("B", "kB", "MB"):
-        if abs(count) < 1000:
+        if abs(count) < 999.5:  # three digits: 999.7 would read 1e+03
             return f"{count:.3g} {unit}"
         count /= 1000
-    return f"{count:,.3g} GB" if count < 1000 else f"{count:,.0f} GB"
+    return f"{count:,.3g} GB" if abs(count) < 999.5 else f"{count:,.0f} GB"
 
 
 def readable_seconds(seconds: float) -> str:
     """``75.2`` as ``1 min 15 s``."""
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 90:
         return f"{seconds:.0f} s"

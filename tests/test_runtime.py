@@ -1,5 +1,7 @@
 """What the machine offers is read right, and said right."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -27,18 +29,59 @@ def test_device_prefers_an_accelerator_and_names_what_is_missing(monkeypatch):
     assert runtime.device(torch.device("meta")).type == "meta"
 
 
-@pytest.mark.parametrize("text, cores", [("100000 100000", 1.0), ("150000 100000", 1.5), ("max 100000", None)])
-def test_quota_of_a_container_version_2(tmp_path, text, cores):
-    (tmp_path / "cpu.max").write_text(text)
-    assert runtime._cgroup_quota(tmp_path) == cores
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """A machine with plenty of everything; `groups(file, text)` writes what a control group says."""
+    monkeypatch.setattr(runtime, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(runtime, "MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(runtime.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda pid: range(64), raising=False)
+    monkeypatch.setattr(runtime.psutil, "virtual_memory", lambda: SimpleNamespace(available=10**12))
+
+    def write(name, text):
+        file = tmp_path / "membership" if name == "membership" else tmp_path / "groups" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    return write
 
 
-@pytest.mark.parametrize("quota, cores", [("200000", 2.0), ("-1", None)])
-def test_quota_of_a_container_version_1(tmp_path, quota, cores):
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu/cpu.cfs_quota_us").write_text(quota)
-    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000")
-    assert runtime._cgroup_quota(tmp_path) == cores
+@pytest.mark.parametrize("text, cores", [("100000 100000", 1), ("150000 100000", 1.5), ("max 100000", 64)])
+def test_quota_of_a_container_version_2(groups, text, cores):
+    groups("cpu.max", text)
+    assert runtime.cpu_quota() == cores
+
+
+@pytest.mark.parametrize("quota, cores", [("200000", 2), ("-1", 64)])
+def test_quota_of_a_container_version_1(groups, quota, cores):
+    groups("cpu/cpu.cfs_quota_us", quota)
+    groups("cpu/cpu.cfs_period_us", "100000")
+    assert runtime.cpu_quota() == cores
+
+
+def test_the_tightest_of_the_groups_around_a_process_counts(groups):
+    groups("membership", "4:memory:/elsewhere\n0::/class/anna\n")
+    groups("class/anna/cpu.max", "max 100000")
+    groups("class/cpu.max", "300000 100000")
+    groups("class/bob/cpu.max", "100000 100000")
+    assert runtime.cpu_quota() == 3
+
+
+def test_memory_of_a_container_leaves_out_what_is_only_cached(groups):
+    groups("memory.max", "2000000000")
+    groups("memory.current", "1900000000")
+    assert runtime.memory_available() == 100_000_000
+    groups("memory.stat", "anon 900000000\ninactive_file 1000000000\n")
+    assert runtime.memory_available() == 1_100_000_000
+    groups("memory.max", "max")
+    assert runtime.memory_available() == 10**12
+
+
+def test_memory_of_a_container_version_1(groups):
+    groups("membership", "4:memory:/docker/1\n")
+    groups("memory/docker/1/memory.limit_in_bytes", "2000000000")
+    groups("memory/docker/1/memory.usage_in_bytes", "2500000000")
+    assert runtime.memory_available() == 0
 
 
 def test_small_models_get_one_thread_and_large_ones_no_more_than_the_quota(monkeypatch):
@@ -72,6 +115,8 @@ def test_readable_amounts():
     assert runtime.readable_bytes(999) == "999 B"
     assert runtime.readable_bytes(12_600_000) == "12.6 MB"
     assert runtime.readable_bytes(70e9 * 2) == "140 GB"
+    assert [runtime.readable_bytes(n) for n in (999.7, 999_700, 999_700_000)] == ["1 kB", "1 MB", "1 GB"]
+    assert runtime.readable_seconds(0.9999) == "1 s"
     assert runtime.readable_seconds(0.02) == "20 ms"
     assert runtime.readable_seconds(75.2) == "75 s"
     assert runtime.readable_seconds(300) == "5 min 0 s"
