@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,9 @@ def within_noise(a: Sequence[float], b: Sequence[float], sigmas: float = 2) -> b
 
 def _values(name: str, values: Sequence[float]) -> np.ndarray:
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
+        values = values.detach().cpu().double()
+    elif not isinstance(values, str | Mapping) and isinstance(values, Iterable):  # the values of a dict, for one
+        values = list(values)
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}: expected one value a seed, shape (seeds,)")

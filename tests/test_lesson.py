@@ -714,6 +714,19 @@ def test_a_claim_takes_a_comparison_only(ok):
         claim("x", ok)
 
 
+def test_a_claim_that_fails_shows_whatever_was_measured(capsys):
+    claim("it holds", False, step=None, on=True, losses=[1, 2], loss=torch.tensor(1.5))
+    assert capsys.readouterr().out == "✗ it holds (measured: step None, on True, losses [1, 2], loss 1.5)\n"
+
+
+@pytest.mark.parametrize("values", [
+    {0: 1.0, 1: 2.5}.values(), (1.0, 2.5), iter([1.0, 2.5]), torch.tensor([1.0, 2.5], dtype=torch.bfloat16),
+    torch.tensor([1.0, 2.5], requires_grad=True), [torch.tensor(1.0), torch.tensor(2.5)],
+])  # fmt: skip
+def test_paired_values_may_come_in_any_row(values):
+    assert paired(values, [0, 0]) == paired([1.0, 2.5], [0.0, 0.0])
+
+
 def test_paired_difference_against_the_definition():
     a, b = [0.9, 0.8, 0.7, 0.95], [0.7, 0.75, 0.72, 0.6]
     differences = [x - y for x, y in zip(a, b, strict=True)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils import checkpoint, data, pretraining, runtime, studies, training
+from course_utils import checkpoint, data, initialization, pretraining, runtime, studies, training
 from course_utils.lesson import holds
 from course_utils.models import GPT, GPTConfig
 from course_utils.panels import inside, scaling, stories, texts
@@ -88,6 +88,34 @@ def test_temperature_and_top_k_shape_the_probabilities():
             chances(LOGITS, **bad)
 
 
+def test_top_k_keeps_k_even_of_equal_ones_and_at_any_temperature():
+    for temperature in (0.5, 1.0, math.inf):
+        chances = pretraining.next_token_probabilities(torch.zeros(2, 6), top_k=2, temperature=temperature)
+        assert (chances > 0).sum(-1).tolist() == [2, 2] and chances.sum(-1).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 0)])
+def test_a_prompt_is_rows_with_a_token(shape):
+    model = GPT(GPTConfig(vocab_size=5, context=4, width=8, heads=2))
+    with pytest.raises(ValueError, match="prompt of shape .*: expected .batch, tokens. with one token at least"):
+        pretraining.sample(model, torch.zeros(shape, dtype=torch.long), steps=1, generator=runtime.generator(0))
+
+
+@pytest.mark.parametrize("how", [{}, {"temperature": 0.5}, {"temperature": 2.0, "top_k": 3}])
+def test_samples_are_as_frequent_as_their_probabilities_say(how):
+    model = GPT(GPTConfig(vocab_size=5, context=4, width=8, heads=2))
+    initialization.initialize_(model, "normal", std=0.5, generator=runtime.generator(0))
+    prompts = torch.zeros(20_000, 1, dtype=torch.long)
+    drawn = pretraining.sample(model, prompts, steps=1, generator=runtime.generator(0), **how)
+    counts = drawn[:, 1].bincount(minlength=5).double()
+    logits = model(torch.zeros(1, 1, dtype=torch.long))[0][0, 0].double() / how.get("temperature", 1.0)
+    logits[logits.argsort()[: 5 - how.get("top_k", 5)]] = -math.inf
+    expected = 20_000 * logits.softmax(0)
+    assert counts[expected == 0].sum() == 0
+    chi_squared = ((counts - expected)[expected > 0].square() / expected[expected > 0]).sum()
+    assert chi_squared < 23.5  # a chance of 1 in 10,000 with four degrees of freedom
+
+
 def test_a_sample_starts_with_its_prompt_repeats_with_its_seed_and_stops(gpt):
     tokenizer = data.StoryTokenizer()
     prompt = torch.tensor([[tokenizer.begin, *tokenizer.encode("Anna has")]] * 4)
@@ -143,6 +171,22 @@ def test_its_interval_holds_the_truth_and_grows_with_the_noise():
         assert low < truth < high
         widths.append(high - low)
     assert widths[1] > 2 * widths[0]
+
+
+@pytest.mark.parametrize(("place", "value", "message"), [
+    (0, 0.0, "parameters .*: expected finite numbers above 0"),
+    (2, math.nan, "losses .*: expected finite numbers above 0; leave out runs that diverged"),
+    (0, None, "parameters are all 5000"),
+    (1, None, "tokens are all 100000"),
+])  # fmt: skip
+def test_runs_that_cannot_tell_a_law_are_named(place, value, message):
+    runs = list(law_data(0.0))
+    if value is None:
+        runs[place] = np.full_like(runs[place], runs[place][0])
+    else:
+        runs[place][3] = value
+    with pytest.raises(ValueError, match=message):
+        pretraining.fit_scaling_law(*runs, floor=0.5)
 
 
 def test_a_scaling_law_needs_five_runs_above_the_floor():

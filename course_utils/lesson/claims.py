@@ -24,4 +24,7 @@ def claim(text: str, ok: bool, **measured: float) -> None:
 
 
 def _short(value: object) -> str:
-    return str(value) if isinstance(value, str | bool) or np.ndim(value) else f"{value:.4g}"
+    try:
+        return str(value) if isinstance(value, bool) else f"{value:.4g}"
+    except (TypeError, ValueError):  # no number: a text, an array, None
+        return str(value)

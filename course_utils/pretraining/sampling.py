@@ -17,13 +17,14 @@ def next_token_probabilities(logits: Tensor, *, temperature: float = 1.0, top_k:
         raise ValueError(f"temperature {temperature}: expected 0 or more")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k {top_k}: expected 1 or more, or None for all")
-    if top_k is not None and top_k < logits.shape[-1]:
-        least = logits.topk(top_k, -1).values[..., -1:]
-        logits = logits.masked_fill(logits < least, float("-inf"))
     if temperature == 0:
         return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
     largest = logits.max(-1, keepdim=True).values
-    return ((logits - largest) / temperature).softmax(-1)  # the largest is 0, so that no temperature overflows
+    scaled = (logits - largest) / temperature  # the largest is 0, so that no temperature overflows
+    if top_k is not None and top_k < logits.shape[-1]:
+        kept = logits.topk(top_k, -1).indices  # exactly k, of equal ones too
+        scaled = torch.full_like(scaled, float("-inf")).scatter(-1, kept, scaled.gather(-1, kept))
+    return scaled.softmax(-1)
 
 
 @torch.no_grad()
@@ -42,6 +43,8 @@ def sample(
     The model reads the newest tokens that fit into its context. With ``stop``, a row that has reached this token
     repeats it, and sampling ends once all rows have.
     """
+    if prompt.ndim != 2 or not prompt.shape[1]:
+        raise ValueError(f"prompt of shape {tuple(prompt.shape)}: expected (batch, tokens) with one token at least")
     tokens = prompt
     done = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
     for _ in range(steps):

@@ -44,7 +44,8 @@ def fit_scaling_law(
 ) -> ScalingLaw:
     """Least squares on ln(L - E), so that a run near the floor counts as much as one far above it.
 
-    parameters, tokens, losses: one entry a run.  ValueError for fewer than five runs, or a loss not above the floor.
+    parameters, tokens, losses: one entry a run.  ValueError for fewer than five runs, runs of one size or with one
+    number of tokens only, or a loss not above the floor.
     """
     from scipy.optimize import curve_fit  # half a second to import, and only a fit needs it
 
@@ -52,6 +53,11 @@ def fit_scaling_law(
     if not len(sizes) == len(data) == len(losses) >= 5:
         given = f"{len(sizes)} sizes, {len(data)} token counts, {len(losses)} losses"
         raise ValueError(f"{given}: expected one of each a run, and five runs or more")
+    for name, values in {"parameters": sizes, "tokens": data, "losses": losses}.items():
+        if not (np.isfinite(values).all() and values.min() > 0):
+            raise ValueError(f"{name} {values.tolist()}: expected finite numbers above 0; leave out runs that diverged")
+        if name != "losses" and values.min() == values.max():
+            raise ValueError(f"{name} are all {values[0]:g}: what they change needs runs with different ones")
     if losses.min() <= floor:
         raise ValueError(f"a loss of {losses.min():.4f} is not above the floor {floor:.4f}: average more held-out data")
 
