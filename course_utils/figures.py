@@ -150,7 +150,7 @@ def points(
     x_title: str,
     y_title: str,
     groups: Sequence[str] | None = None,
-    sides: Mapping[str, str] | None = None,
+    sides: Mapping[str, str | Sequence[str]] | None = None,
     joined: Sequence[str] = (),
     x_log: bool = False,
     x_range: tuple[float, float] | None = None,
@@ -158,8 +158,8 @@ def points(
 ) -> dict:
     """Labelled points, coloured by ``groups``.
 
-    sides: group -> where its labels stand, such as "bottom right"; above the point by default.  joined: groups whose
-    points a line joins, in the order given.  x_range is in values, on a logarithmic axis, too.
+    sides: group -> where its labels stand, such as "bottom right", or a list, one for each point; above by default.
+    joined: groups whose points a line joins, in the order given.  x_range is in values, on a logarithmic axis, too.
     """
     groups = list(groups) if groups is not None else [""] * len(labels)
     data = []

@@ -1,6 +1,7 @@
 """What is kept and lost: anchors and replay, other worlds, models between models, and starts that harm."""
 
 import copy
+import math
 import re
 import time
 
@@ -162,7 +163,7 @@ def test_scrambling_moves_pixels_and_keeps_them():
 
 
 def test_a_stored_run_is_a_run():
-    point = {"method": "full", "examples": 400, "lr": 3e-3, "seed": 0}
+    point = {"method": "full", "examples": 400, "lr": 3e-3, "steps": 300, "seed": 0}
     first = studies.run_point("distortion", **point)
     assert first == studies.run_point("distortion", **point)
     assert first["inside"] == pytest.approx(studies.column("distortion", "inside", **point)[0], abs=0.03)
@@ -174,7 +175,7 @@ def test_what_the_notebook_says_of_its_stored_runs_holds_with_room():
     assert all(holds(old["lr"], old[knob], sigmas=3) for knob in ("replay", "l2", "ewc"))
 
     def outside(method):
-        return studies.column("distortion", "outside", method=method, lr=3e-3)
+        return studies.column("distortion", "outside", method=method, lr=3e-3, steps=300)
 
     assert holds(outside("probe"), outside("probe then full"), sigmas=4)
     assert holds(outside("probe then full"), outside("full"), sigmas=4)
@@ -217,7 +218,20 @@ def test_between_two_models_the_slider_measures_both_tasks():
     known = keeping.both(keeping.start_model())
     assert share == pytest.approx(100 * known["accuracy"], abs=0.5) and old == pytest.approx(known["old"], abs=0.1)
     panel.controls["alpha"].value = 1.0
-    assert panel.shown.figures[1]["data"][0]["y"][-1] > old
+    shares, new, forgotten = (spec["data"][0]["y"] for spec in panel.shown.figures)
+    assert forgotten[-1] > old and len(shares) == len(new) == len(forgotten)
+
+
+def test_every_stored_end_and_its_label_are_inside_the_picture():
+    panel = forgetting.keepers_panel(title="Keepers test")
+    for way in panel.controls["way"].options:
+        panel.controls["way"].value = way
+        (spec,) = panel.shown.figures
+        (left, right), (low, high) = (spec["layout"][axis]["range"] for axis in ("xaxis", "yaxis"))
+        for trace in spec["data"]:
+            assert all(left < math.log10(x) < right for x in trace["x"]) and all(low < y < high for y in trace["y"])
+        texts = [text for trace in spec["data"] for text in trace["text"]]
+        assert texts.count("lr 0.002") == (not way.startswith("LoRA"))
 
 
 def test_an_average_is_drawn_beside_its_members():

@@ -97,7 +97,7 @@ def keep_recipe(
         batches=replay_batches(new, old),
         loss=kept_loss,
         knobs=dict(base.knobs) | {"replay": 0.0} | dict(knobs or {}),
-        measures={"new": MEASURES[task], "old": questions.old_loss} if measured else {},
+        measures={"task": MEASURES[task], "old": questions.old_loss} if measured else {},
     )
 
 

@@ -105,14 +105,15 @@ def question_recipe(
 def task_recipe(*, task: str = "questions", moves: str = "everything", rank: int = 4) -> Experiment:
     """`question_recipe`, or the same on 300 letters, a style of text that the model has not seen, every word counted.
 
-    task: one of `TASKS`. With letters, "new" is the loss in nats per token on held-out letters.
+    task: one of `TASKS`. With letters, the new task is measured as in `letters`.
     """
     if task not in TASKS:
         raise ValueError(f"task {task!r}: choose one of {', '.join(TASKS)}")
     recipe = question_recipe(moves=moves, rank=rank)
     if task == "questions":
         return recipe
-    return replace(recipe, batches=data.row_batches(*letter_pool(300, 0)), measures={"new": letters, "old": old_loss})
+    measures = {"letters": letters, "old": old_loss}
+    return replace(recipe, batches=data.row_batches(*letter_pool(300, 0)), measures=measures)
 
 
 # --- measures -----------------------------------------------------------------------------------------------------
@@ -146,10 +147,14 @@ def old_loss(model: GPT, generator: torch.Generator | None = None) -> dict[str, 
     return {"old": pretraining.held_out_loss(model, stories=64)}
 
 
-def letters(model: GPT, generator: torch.Generator | None = None) -> float:
-    """The loss in nats per token on held-out letters."""
+@torch.no_grad()
+def letters(model: GPT, generator: torch.Generator | None = None) -> dict[str, float]:
+    """On held-out letters: the loss in nats per token ("new"), and the share of next words guessed ("accuracy")."""
     rows, targets = (part.to(next(model.parameters()).device) for part in letter_pool(64, head_start.TEST_SEED))
-    return model(rows, targets)[1].item()
+    logits, loss = model(rows, targets)
+    counted = targets != data.NO_TARGET  # (rows, tokens)
+    right = (logits.argmax(-1) == targets)[counted].float()
+    return {"new": loss.item(), "accuracy": right.mean().item()}
 
 
 def examples_needed(accuracy: float, counts: Sequence[int], accuracies: Sequence[float]) -> float:

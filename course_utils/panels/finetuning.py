@@ -31,12 +31,10 @@ NEW = LossView(title="Loss on the answer", y_title="loss (nats per answer)",
                curves={"loss": "training", "new": "held-out"})  # fmt: skip
 BOTH = CurvesView(title="The new loss and the old", y_title="loss (nats)", y_range=(0, 9),
                   curves={"new": "new: held-out answers or letters", "old": "old: held-out stories"})  # fmt: skip
-METER = FrontierView(title="New against old: down is learned, right is forgotten", x="old", y="new",
-                     x_title="old loss on held-out stories (nats per token)", y_title="new loss (nats)",
-                     y_range=(0, 5))  # fmt: skip
-FRONTIER = FrontierView(title="New against old: up is learned, right is forgotten", x="old", y="accuracy",
-                        x_title="old loss on stories (nats per token)", y_title="questions answered right",
-                        y_range=(-0.02, 1.02))  # fmt: skip
+AGAINST = "New against old: up is learned, right is forgotten"
+FORGOTTEN = "old loss on held-out stories (nats per token)"
+METER = FrontierView(title=AGAINST, x="old", y="accuracy", x_title=FORGOTTEN,
+                     y_title="new task: share right", y_range=(-0.02, 1.02))  # fmt: skip
 WAYS = ("everything", "LoRA", "biases", "last layer")  # of choosing what moves
 CONTROLS = {
     "moves": Choice(label="what moves", options=WAYS, help="Which weights train. The others stay as they were."),
@@ -112,27 +110,33 @@ def cost_panel(*, title: str) -> Explorer:
 
 FAMILIES: dict[str, Callable[[dict], str | None]] = {  # family -> what tells its points apart, or None for others
     "everything, by learning rate": lambda row: f"{row['lr']:g}" if row["moves"] == "everything" else None,
-    "LoRA at 0.005, by rank": lambda row: _of_lora(row, 5e-3),
-    "LoRA at 0.01, by rank": lambda row: _of_lora(row, 1e-2),
+    "LoRA of rank 1, by learning rate": lambda row: _of_lora(row, 1),
+    "LoRA of rank 4, by learning rate": lambda row: _of_lora(row, 4),
+    "LoRA of rank 16, by learning rate": lambda row: _of_lora(row, 16),
     "last stages, by number": lambda row: str(row["stages"]) if row["moves"] == "last stages" else None,
     "first stages, by number": lambda row: str(row["stages"]) if row["moves"] == "first stages" else None,
     "biases and last layer": lambda row: row["moves"] if row["moves"] in ("biases", "last layer") else None,
 }
 SHOWN = {
     "learning rate": (0,),
-    "learning rate and LoRA": (0, 1, 2),
-    "learning rate and frozen stages": (0, 3, 4),
-    "all": tuple(range(len(FAMILIES))),
+    "learning rate and LoRA": (0, 1, 2, 3),
+    "learning rate and frozen parts": (0, 4, 5, 6),
+}
+SIDES = dict.fromkeys(FAMILIES, "bottom center") | {
+    "everything, by learning rate": "top left",
+    "LoRA of rank 1, by learning rate": "bottom right",
+    "LoRA of rank 4, by learning rate": ["middle left"] + ["bottom right"] * 3,
+    "LoRA of rank 16, by learning rate": ["middle left"] * 2 + ["top center"] * 2,
 }
 
 
-def _of_lora(row: dict, lr: float) -> str | None:
-    return f"r {row['rank']}" if row["moves"] == "LoRA" and row["lr"] == lr else None
+def _of_lora(row: dict, rank: int) -> str | None:
+    return f"{row['lr']:g}" if row["moves"] == "LoRA" and row["rank"] == rank else None
 
 
 def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
     """Stored runs as points: old loss and accuracy, means over seeds; rows as of the study "what_moves"."""
-    rows = [row for row in rows if row["counted"] == "the answer"]
+    rows = sorted((row for row in rows if row["counted"] == "the answer"), key=lambda row: row["lr"])
 
     def draw(*, shown):
         reached: dict[tuple[str, str], list[tuple[float, float]]] = {}
@@ -143,11 +147,11 @@ def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
                     reached.setdefault((name, label), []).append((row["old"], row["accuracy"]))
         x, y = np.array([np.mean(values, axis=0) for values in reached.values()]).T
         spec = figures.points(x, y, [label for _, label in reached], groups=[name for name, _ in reached],
-                              title="New against old, after 300 steps on 300 examples",
-                              x_title=FRONTIER.x_title, y_title=FRONTIER.y_title)  # fmt: skip
-        spec["layout"]["xaxis"] |= {"type": "log", "tickvals": [0.5, 1, 2, 4, 8]}  # most of the points lie at the left
+                              title=AGAINST, x_title=FORGOTTEN, y_title="questions answered right",
+                              sides=SIDES, joined=[name for name in FAMILIES if "learning rate" in name],
+                              x_log=True, x_range=(0.55, 9), y_range=(0, 1.06))  # fmt: skip
+        spec["layout"]["xaxis"]["tickvals"] = [0.5, 1, 2, 4, 8]
         spec["layout"]["height"] = 480
-        spec["data"][0]["mode"] = "lines+markers+text"  # the frontier of the learning rate, which the others must pass
         best = min(((a, label) for (_, label), a, b in zip(reached, x, y, strict=True) if b > 0.9), default=None)
         words = f"{len(reached)} settings, means over seeds."
         if best is not None:
@@ -155,7 +159,7 @@ def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
         return Shown(figures=[spec], summary=words)
 
     shown = Choice(label="show", options=tuple(SHOWN), help="Which ways to fine-tune. Labels say what differs.")
-    return Explorer(draw, title=title, controls={"shown": (shown, "learning rate")})
+    return Explorer(draw, title=title, controls={"shown": (shown, "learning rate and LoRA")})
 
 
 # --- LoRA's rank beside the full update -------------------------------------------------------------------------------
@@ -219,6 +223,7 @@ class _Ranks:
                 figures.Series(name=trace.name, x=places, y=now, style=trace.style, faded=trace.faded, markers=True)
             )
         spec = figures.lines(series, title=f"{self.title}, matrix by matrix", x_title="", y_title="directions")
-        spec["layout"]["xaxis"] |= {"tickmode": "array", "tickvals": list(places), "ticktext": names}
-        spec["layout"]["height"], spec["layout"]["margin"]["b"] = 400, 130
+        spec["layout"]["xaxis"] |= {"tickmode": "array", "tickvals": list(places), "ticktext": names,
+                                    "tickangle": 90}  # fmt: skip
+        spec["layout"]["height"], spec["layout"]["margin"]["b"] = 420, 150  # eight names find room standing upright
         return spec

@@ -10,7 +10,7 @@ import torch
 from course_utils import data, figures, studies
 from course_utils.finetuning import average, interpolate, keeping, questions, shift, transfer
 from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider, TrainingPanel
-from course_utils.panels.finetuning import BOTH, CONTROLS, METER
+from course_utils.panels.finetuning import AGAINST, BOTH, CONTROLS, FORGOTTEN, METER
 from course_utils.panels.inside import Models
 
 # --- section 5: not forgetting --------------------------------------------------------------------------------------
@@ -23,6 +23,10 @@ KEEPERS = {
     "ewc": Slider(label="EWC", low=0.0, high=20.0, step=0.1,
                   help="How strongly every weight is held where it was, each as much as the stories need it."),
 }  # fmt: skip
+
+
+SIDES = ("bottom right", "top center", "bottom right", ["middle left"] * 2 + ["top left"] * 2, "bottom right")  # by way
+PLAIN_END = f"lr {keeping.PLAIN['lr']:g}"  # nothing holds on
 
 
 def keep_panel(*, title: str) -> TrainingPanel:
@@ -44,19 +48,18 @@ def keepers_panel(*, title: str) -> Explorer:
     ways = {"learning rate alone": [row for row in rows if all(row[name] == 0 for name in KEEPERS)]}
     for name, control in KEEPERS.items():
         ways[control.label] = [row for row in rows if row[name] > 0 or keeping.PLAIN.items() <= row.items()]
-    ways["LoRA of rank 1, 4, 16"] = studies.stored("what_moves", moves="LoRA", lr=5e-3)
+    lora = studies.stored("what_moves", moves="LoRA", rank=4)
+    ways["LoRA of rank 4, by learning rate"] = [row for row in lora if row["lr"] > 1e-3]  # slower, it learns half
 
     def draw(*, way):
-        chosen = {name: found for name, found in ways.items() if way in ("all", name)}
-        ends = {name: _ended(found) for name, found in chosen.items()}
-        series = [figures.Series(name=name, x=x, y=y, style=list(ways).index(name), markers=True)
-                  for name, (x, y, _) in ends.items()]  # fmt: skip
-        spec = figures.lines(series, title="New against old: up is learned, right is forgotten", y_range=(0.75, 1),
-                             x_title="old loss on held-out stories (nats per token)",
-                             y_title="questions answered right")  # fmt: skip
-        for line, (*_, strengths) in zip(spec["data"], ends.values(), strict=True):
-            line |= {"mode": "lines+markers+text", "text": strengths, "textposition": "bottom right",
-                     "textfont": {"size": 10}}  # fmt: skip
+        ends = [(name, *end) for name, found in ways.items() if way in ("all", name) for end in _ended(found)]
+        groups, x, y, strengths = zip(*ends, strict=True)
+        # the ways meet where nothing holds on: there, one label is enough
+        labels = ["" if text == PLAIN_END and text in strengths[i + 1 :] else text for i, text in enumerate(strengths)]
+        spec = figures.points(x, y, labels, groups=groups, title=AGAINST, x_title=FORGOTTEN, joined=list(ways),
+                              y_title="questions answered right", sides=dict(zip(ways, SIDES, strict=True)),
+                              x_log=True, x_range=(0.6, 2.9), y_range=(0.8, 0.98))  # fmt: skip
+        spec["layout"]["xaxis"]["tickvals"] = [0.6, 0.8, 1, 1.5, 2, 2.5]
         spec["layout"]["height"] = 480
         start = keeping.both(keeping.start_model())["old"]
         return Shown(figures=[spec], summary=f"Before fine-tuning the old loss is {start:.2f} nats per token.")
@@ -65,22 +68,20 @@ def keepers_panel(*, title: str) -> Explorer:
     return Explorer(draw, title=title, controls={"way": (options, "all")})
 
 
-def _ended(rows: list[dict]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The mean old loss and accuracy of each strength, from the least old loss to the most, and the strengths."""
+def _ended(rows: list[dict]) -> list[tuple[float, float, str]]:
+    """The mean old loss and accuracy of each strength, from the least old loss to the most, and the strength."""
     groups: dict[str, list[dict]] = {}
     for row in rows:
         groups.setdefault(_strength(row), []).append(row)
-    ends = sorted((*(float(np.mean([row[of] for row in group])) for of in ("old", "accuracy")), strength)
+    return sorted((*(float(np.mean([row[of] for row in group])) for of in ("old", "accuracy")), strength)
                   for strength, group in groups.items())  # fmt: skip
-    x, y, strengths = zip(*ends, strict=True)
-    return np.array(x), np.array(y), list(strengths)
 
 
 def _strength(row: dict) -> str:
-    """What tells a stored run from the others of its way: the strength, LoRA's rank, or the learning rate."""
+    """What tells a stored run from the others of its way: the strength, or the learning rate."""
     if "rank" in row:
-        return f"r {row['rank']}"
-    return next((f"{row[name]:g}" for name in KEEPERS if row[name] > 0), f"lr {row['lr']:g}")
+        return f"{row['lr']:g}"
+    return next((f"{row[name]:g}" for name in KEEPERS if row.get(name)), f"lr {row['lr']:g}")
 
 
 # --- section 6: other worlds ----------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def worlds_panel(*, title: str) -> Explorer:
     last = len(shift.test_worlds()[shift.INSIDE]) - SHOWN
     return Explorer(draw, title=title, controls={
         "world": (Choice(label="world", options=tuple(data.SHIFTS), help="What is done to a digit."), "moved"),
-        "first": (Slider(label="from image", low=0, high=last, step=1, whole=True, help="Which images."), 0),
+        "first": (Slider(label="from image", low=0, high=last, step=1, whole=True, firm=True, help="Which images."), 0),
     })  # fmt: skip
 
 
@@ -193,6 +194,7 @@ def between_panel(models: Models, *, title: str) -> Explorer:
 
 SHOWN_BETWEEN = (
     ("accuracy", "questions answered right", "share"),
+    ("new", "new loss on answers", "loss (nats per answer)"),
     ("old", "old loss on stories", "loss (nats per token)"),
 )
 
@@ -217,7 +219,8 @@ def average_panel(*, title: str) -> Explorer:
     return Explorer(draw, title=title, controls={
         "starts": (Choice(label="starts", options=("one", "several"), help="Whether all networks were fine-tuned from "
                           "the same pretrained one, or each from one of its own."), "one"),
-        "count": (Slider(label="networks", low=2, high=6, step=1, whole=True, help="How many are averaged."), 2),
+        "count": (Slider(label="networks", low=2, high=6, step=1, whole=True, firm=True,
+                         help="How many are averaged."), 2),
     })  # fmt: skip
 
 

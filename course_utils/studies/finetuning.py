@@ -11,6 +11,8 @@ from course_utils.finetuning import questions
 from course_utils.pretraining import held_out_loss
 from course_utils.studies.study import Row, Study
 
+LORA_RATES = (1e-3, 2e-3, 5e-3, 1e-2)
+
 
 def _trained(**settings) -> Row:
     """Train on questions with these settings; how well it answers at the end, and what became of the old task."""
@@ -37,7 +39,7 @@ def moves_points() -> Iterator[Row]:
     base = {"moves": "everything", "rank": 4, "stages": 1, "lr": 2e-3, "counted": "the answer"}
     changes = [{"lr": lr} for lr in (2e-4, 5e-4, 1e-3, 2e-3, 5e-3)]
     changes += [{"counted": "every word"}, {"moves": "last layer", "lr": 1e-2}, {"moves": "biases", "lr": 2e-2}]
-    changes += [{"moves": "LoRA", "rank": rank, "lr": lr} for lr in (5e-3, 1e-2) for rank in (1, 4, 16)]
+    changes += [{"moves": "LoRA", "rank": rank, "lr": lr} for lr in LORA_RATES for rank in (1, 4, 16)]
     changes += [{"moves": f"{end} stages", "stages": n} for end in ("first", "last") for n in (1, 2, 3)]
     for seed, change in itertools.product(range(4), changes):
         yield base | change | {"seed": seed}

@@ -9,11 +9,15 @@ from course_utils import training
 from course_utils.finetuning import keeping, shift, transfer
 from course_utils.studies.study import Row, Study
 
-# --- not forgetting, and between two models (sections 5 and 7) -------------------------------------------------------
+# --- not forgetting, and between two models (sections 4, 5 and 7) ---------------------------------------------------
+
+TURNED = {"lr": 2e-4, "replay": 0.05}  # knob -> what it is turned to after half of the steps
+
 
 def keeping_points() -> Iterator[Row]:
-    """Learning to answer over four seeds: lower learning rates, replay, and two strengths of each anchor."""
-    changes = [{}, {"replay": 0.05}, {"l2": 0.01}, {"l2": 0.1}, {"ewc": 1.0}, {"ewc": 10.0}, {"lr": 1e-3}, {"lr": 5e-4}]
+    """Learning to answer over four seeds: lower learning rates, and several strengths of each way to hold on."""
+    strengths = {"lr": (2e-3, 1e-3, 5e-4), "replay": (0.01, 0.05), "l2": (0.01, 0.03, 0.1), "ewc": (1.0, 3.0, 10.0)}
+    changes = [{knob: value} for knob, values in strengths.items() for value in values]
     for seed, change in itertools.product(range(4), changes):
         yield keeping.PLAIN | change | {"seed": seed}
 
@@ -31,19 +35,41 @@ def keeping_point(*, seed: int, **knobs: float) -> Row:
     return row
 
 
+def turned_points() -> Iterator[Row]:
+    """Two knobs over four seeds."""
+    for seed, knob in itertools.product(range(4), TURNED):
+        yield {"knob": knob, "seed": seed}
+
+
+def turned_point(*, knob: str, seed: int) -> Row:
+    """Learning to answer with nothing to hold on, and a knob turned half way: both tasks then, soon after, and at last.
+
+    "old at 150" is the old loss after 150 of the 300 steps.
+    """
+    run = keeping.keep_recipe(seed=seed, knobs=keeping.PLAIN, measured=False).start(seed)
+    row: Row = {}
+    for step in (150, 175, 200):
+        while run.step_count < step:
+            run.step()
+        row |= {f"{name} at {step}": value for name, value in keeping.both(run.model).items()}
+        run.set(knob, TURNED[knob])
+    return row | keeping.both(training.finish(run).model)
+
+
 # --- a random head distorts good features (section 6) ---------------------------------------------------------------
 
 
 def distortion_points() -> Iterator[Row]:
-    """Three methods over ten seeds, those that move the features at two learning rates."""
-    for seed, (method, lr) in itertools.product(range(10), itertools.product(shift.METHODS, (1e-3, 3e-3))):
+    """Three methods over ten seeds, those that move the features at two learning rates, full for twice as long, too."""
+    ways = [(method, lr, 300) for method in shift.METHODS for lr in (1e-3, 3e-3)]
+    for seed, (method, lr, steps) in itertools.product(range(10), [*ways, ("full", 1e-3, 600), ("full", 3e-3, 600)]):
         if method != "probe" or lr == 3e-3:  # a probe has its own learning rate
-            yield {"method": method, "examples": 400, "lr": lr, "seed": seed}
+            yield {"method": method, "examples": 400, "lr": lr, "steps": steps, "seed": seed}
 
 
-def distortion_point(*, method: str, examples: int, lr: float, seed: int) -> Row:
+def distortion_point(*, seed: int, **settings) -> Row:
     """The share of digits named right in each world at the end, and how far the features moved."""
-    run = training.finish(shift.shift_recipe(method=method, examples=examples, lr=lr, seed=seed).start(seed))
+    run = training.finish(shift.shift_recipe(seed=seed, **settings).start(seed))
     return {name: run.history[name].last for name in (shift.INSIDE, "outside", "drift")}
 
 
@@ -80,6 +106,7 @@ def negative_point(*, start: str, examples: int, steps: int, seed: int) -> Row:
 
 STUDIES = {
     "keeping": Study(keeping_points, keeping_point),
+    "turned": Study(turned_points, turned_point),
     "averages": Study(averages_points, averages_point),
     "negative": Study(negative_points, negative_point),
     "distortion": Study(distortion_points, distortion_point),

@@ -26,7 +26,7 @@ import torch
 
 from course_utils import data, finetuning, models, pretraining, runtime, studies, training
 from course_utils.exercises.finetuning import check
-from course_utils.finetuning import keeping, questions, ranks, shift, transfer
+from course_utils.finetuning import keeping, questions, ranks, transfer
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 from course_utils.panels import finetuning as panels
 
@@ -40,9 +40,10 @@ from course_utils.panels import finetuning as panels
 # The task: a question about a story, answered with one word. There are four kinds of them.
 
 # %%
-for kind in questions.KINDS:
-    (asked,) = data.questions(1, seed=7, kinds=[kind])
-    print(f"{kind}: {asked.story} {asked.question} → {asked.answer}", end="\n\n")
+examples = [data.questions(1, seed=7, kinds=[kind])[0] for kind in questions.KINDS]  # four about the same story
+print(examples[0].story.replace(". ", ".\n"), end="\n\n")
+for kind, asked in zip(questions.KINDS, examples, strict=True):
+    print(f"{kind:8} {asked.question} → {asked.answer}")
 
 # %% [markdown]
 # The pretrained GPT knows the language of these stories, and who is where. But no story goes on with such an answer:
@@ -123,9 +124,17 @@ claim("with 3,000 examples and five times the steps, scratch gets over 98 % righ
       min(late) > 0.98)
 
 # %% [markdown]
-# The stored runs put the saving at a factor of 5.0 ± 0.3 with 30 examples and 5.6 ± 0.5 with 100 (means and standard
-# errors). Howard and Ruder (2018) report up to 100 in their best case. What scratch lacks longest is the place, which
-# must be found far back in the story, and which pretraining learned last, too: with 1,000 examples it gets 64 % of the
+# After 300 steps, the stored runs answer, as means over eight seeds:
+#
+# | examples | 30 | 100 | 300 | 1,000 | 3,000 |
+# |---|---|---|---|---|---|
+# | pretrained | 23 % | 67 % | 96 % | 99.9 % | |
+# | scratch | | 11 % | 45 % | 89 % | 92 % |
+#
+# That is a saving by a factor of 5.0 ± 0.3 with 30 examples and 5.6 ± 0.5 with 100 (means and standard errors). Howard
+# and Ruder (2018) report up to 100 in their best case. With 300 examples, places and names suffer most: scratch gets
+# 22 % and 33 % of them, where the pretrained start gets over 95 %. What scratch lacks longest is the place, which must
+# be found far back in the story, and which pretraining learned last, too: with 1,000 examples it gets 64 % of the
 # places, and 95 % or more of every other kind. And the head start ends: with many examples and enough steps, scratch
 # gets over 98 % right, too.
 #
@@ -164,8 +173,11 @@ def ended(measured, moves="everything", **settings):
 
 
 masked, every = (ended("accuracy", lr=2e-3, counted=where) for where in ("the answer", "every word"))
-claim("with the loss on the answer only, more questions are answered than with every word (4 stored seeds)",
-      holds(masked, every))
+claim("with the loss on the answer only, over 5 points more questions are answered than with every word (4 stored "
+      "seeds)", holds(masked, every) and np.mean(masked) - np.mean(every) > 0.05)
+
+# %% [markdown]
+# With 300 examples and 300 steps it is 96 % against 82 %.
 
 # %% [markdown]
 # ## 2. What moves?
@@ -227,7 +239,8 @@ recall(
 )
 
 # %% [markdown]
-# At the question mark, the last block (a layer, in notebook 01) has prepared to say *he* or *she*. Little of the answer
+# Everything answers 96 %, LoRA 96 %, the biases 60 %, and the last layer 15 % (means of four stored seeds). At the
+# question mark, the last block (a layer, in notebook 01) has prepared to say *he* or *she*. Little of the answer
 # is in these 64 numbers: a last layer finds two names in five, and hardly a place. Biases sit in every block, and can
 # change what is looked for. The order is the same in a spam filter, where a coin gets 50 %: with GPT-2 small, Raschka
 # (additional experiments to chapter 6 of *Build a Large Language Model*) gets 72 % with the last layer alone, 95 % with
@@ -276,6 +289,11 @@ predict(
 # %%
 panels.freeze_panel(title="Freeze from either end")
 
+# %% [markdown]
+# 1. Run **last stages: 2**, pin it, and run **first stages: 2**. Compare the curves of *place* and *who*.
+# 2. **First stages: 1.** Nothing but the embeddings moves: what the words mean, and where they stand. How far does it
+#    get?
+
 # %%
 last, first = ([ended("accuracy", f"{end} stages", stages=n) for n in (1, 2, 3)] for end in ("last", "first"))
 claim("from the output, each further stage answers more questions (4 stored seeds)",
@@ -284,6 +302,8 @@ claim("the first two stages answer over 30 points more than the last two (4 stor
       np.mean(first[1]) - np.mean(last[1]) > 0.3)
 claim("and come within 5 points of everything (4 stored seeds)",
       np.mean(answers["everything"]) - np.mean(first[1]) < 0.05)
+claim("the embeddings alone answer over 10 points more than the last two stages (4 stored seeds)",
+      np.mean(first[0]) - np.mean(last[1]) > 0.1)
 
 # %%
 recall(
@@ -296,9 +316,9 @@ recall(
 # %% [markdown]
 # This is the second **catch**. The first layers are general, and the last ones belong to the task (Yosinski et al.
 # 2014). A rule of thumb concludes: train the last ones. Here two of four from that end get 36 %, and two from the other
-# end 94 %. With block 1 among them, as among three, both ends reach 94 % or more. Lee et al. (2023) say: when the input
-# shifts, tune early layers, and when the output does, late ones. One may read our task so: a question mark asks for
-# something new. The same with no more than the embeddings is worth a try in the panel.
+# end 94 %. With block 1 among them, as among three, both ends reach 94 % or more. The embeddings alone get 55 %. Lee et
+# al. (2023) say: when the input shifts, tune early layers, and when the output does, late ones. One may read our task
+# so: a question mark asks for something new.
 
 # %% [markdown]
 # ## 3. LoRA
@@ -308,10 +328,11 @@ recall(
 #
 # $$y = W x + \frac{\alpha}{r} B A x$$
 #
-# In words: x is also squeezed by A into r numbers, spread out again by B, scaled, and added. A is r × d_in and B is
-# d_out × r, so a layer trains r (d_in + d_out) numbers in place of d_in · d_out. The product BA can have no more than
-# r directions; r is its **rank**. A starts at random and B at zero, so that at first nothing is added. The scale α/r,
-# here 8/r, is meant to let you change r without a new learning rate.
+# In words: x is also squeezed by A into r numbers, spread out again by B, scaled, and added. With `d_in` inputs and
+# `d_out` outputs, A is r × `d_in` and B is `d_out` × r, so a layer trains r (`d_in` + `d_out`) numbers in place of
+# `d_in` · `d_out`. The product BA can have no more than r directions; r is its **rank**. A starts at random and B at
+# zero, so that at first nothing is added. The scale α/r, here 8/r, is meant to let you change r without a new learning
+# rate.
 #
 # ### Exercise: a LoRA layer
 #
@@ -390,7 +411,7 @@ panels.RankPanel(update, title="LoRA's rank beside the full update")
 # %% [markdown]
 # 1. Start at rank 4, and choose a matrix. LoRA takes few directions, and goes farther in each.
 # 2. Pin it, and try ranks 1, 16 and 32. How does the accuracy change, and on which kind of question most?
-# 3. The last line checks that merging changes nothing, while it trains.
+# 3. The line below the pictures checks, while it trains, that merging changes nothing.
 
 # %%
 stored = ended("accuracy", lr=2e-3, counted="the answer")
@@ -406,9 +427,15 @@ claim("six of the eight matrices need over 14, and all over 6",
 # %%
 claim("LoRA of rank 4 comes within 5 points of everything all the same (4 stored seeds)",
       np.mean(stored) - np.mean(ended("accuracy", "LoRA", rank=4, lr=1e-2)) < 0.05)
-by_rank = {rank: np.array(ended("accuracy", "LoRA", rank=rank)) for rank in (1, 4)}
-claim("rank 4 answers more than rank 1 in each of 8 stored pairs (4 seeds, at each of two learning rates)",
-      min(by_rank[4] - by_rank[1]) > 0)
+
+
+def of_lora(measured, rank):
+    """The mean over four learning rates, seed by seed."""
+    return np.mean([ended(measured, "LoRA", rank=rank, lr=lr) for lr in (1e-3, 2e-3, 5e-3, 1e-2)], axis=0)
+
+
+claim("averaged over four learning rates, rank 4 answers more than rank 1, and rank 16 more than both (4 stored seeds)",
+      holds(of_lora("accuracy", 4), of_lora("accuracy", 1)) and holds(of_lora("accuracy", 16), of_lora("accuracy", 4)))
 
 # %%
 recall(
@@ -419,6 +446,9 @@ recall(
 )
 
 # %% [markdown]
+# At a learning rate of 0.01, rank 1 answers 85 %, rank 4 96 % and rank 16 97 % (means of four stored seeds). Rank 1
+# loses most at *feeling*, and in one of the four nearly every colour.
+#
 # Biderman et al. (2024) found the like in large models: the full update has a rank 10 to 100 times that of a usual
 # LoRA; here it is about 5 times. The **catch** is in the conclusion. The spectrum tells what training did, and not what
 # the task needs: rank 4 does nearly as well. Its few directions go farther: compare the largest singular values.
@@ -429,10 +459,11 @@ recall(
 # The story GPT could continue stories. Can it still? Its loss on held-out stories, the **old** loss, was 0.49 nats
 # before it learned to answer. What a model loses of an earlier task while it learns another is called **forgetting**.
 #
-# The meter shows the new loss and the old one, and both against each other: a run begins at the upper left (its first
-# point, near 13 nats, lies above the picture), and goes down as it learns and to the right as it forgets. A pinned run
-# leaves the point where it ended. The best points, those that no other beats on both, make up the **frontier**: on it,
-# more of one costs some of the other.
+# The meter has two pictures. One shows the new loss and the old one over the steps. (The new one begins near 13 nats,
+# above the picture.) The other sets what is learned, the share of right answers, against what is forgotten, the old
+# loss: a run begins at the lower left, and goes up as it learns and to the right as it forgets. A pinned run leaves the
+# point where it ended. The best points, those that no other beats on both, make up the **frontier**: on it, more of one
+# costs some of the other.
 
 # %%
 predict(
@@ -453,15 +484,16 @@ panels.question_panel(
 
 # %% [markdown]
 # 1. Pin runs with learning rates 0.0005, 0.001, 0.002 and 0.005. Their ends trace a frontier.
-# 2. Lower the learning rate while it trains, once the new loss is low. Does the old loss come back?
+# 2. Start at 0.002, and turn the learning rate down to 0.0002 after 150 steps. Does the old loss come back?
 # 3. **What moves: LoRA**, at a learning rate of 0.005, with ranks 1, 4 and 16. Do its points lie to the left of the
 #    others?
-# 4. **New task: letters**, another kind of text in the same words. Does learning it cost as much of the old?
+# 4. **New task: letters**, another kind of text in the same words. (What is learned is then the share of words guessed
+#    right.) Does it cost as much of the old?
 
 # %% [markdown]
-# And here are the ends of 76 stored runs, as means over four seeds. Here up is learned: the y axis is the share of
-# right answers. Choose **show: all** (the frozen stages and the biases are those of section 2). Which ways reach to the
-# left of the line of the learning rates, and which stay behind it?
+# And here are the ends of 100 stored runs, as means over four seeds, with what differs beside each point. Up is learned
+# and right is forgotten, as in the meter. Does LoRA reach to the left of the line of full fine-tuning, or stay behind
+# it? Then choose **show: learning rate and frozen parts** (the stages, biases and last layer of section 2).
 
 # %%
 panels.frontier_panel(studies.stored("what_moves"), title="The frontier, stored runs")
@@ -478,12 +510,26 @@ claim("0.001 forgets at least half a nat less than 0.002, and answers within 6 p
       np.mean(old[2e-3]) - np.mean(old[1e-3]) > 0.5 and np.mean(new[2e-3]) - np.mean(new[1e-3]) < 0.06)
 
 # %%
-for rank, lr in ((1, 5e-4), (16, 1e-3)):
-    lora = {name: ended(name, "LoRA", rank=rank, lr=5e-3) for name in ("accuracy", "old")}
-    claim(f"LoRA of rank {rank} at 0.005 is within 3 points of everything at {lr:g}, and forgets more (4 stored seeds)",
-          abs(np.mean(lora["accuracy"]) - np.mean(new[lr])) < 0.03 and holds(lora["old"], old[lr]))
-claim("at 0.005, rank 1 forgets more than rank 16 (4 stored seeds)",
-      holds(*(ended("old", "LoRA", rank=rank, lr=5e-3) for rank in (1, 16))))
+for rank, own, lr in ((1, 5e-3, 5e-4), (4, 2e-3, 5e-4), (4, 5e-3, 1e-3), (16, 2e-3, 5e-4), (16, 5e-3, 1e-3)):
+    share, lost = (ended(name, "LoRA", rank=rank, lr=own) for name in ("accuracy", "old"))
+    claim(f"LoRA of rank {rank} at {own:g} is within 3 points of everything at {lr:g}, and forgets more (4 seeds)",
+          abs(np.mean(share) - np.mean(new[lr])) < 0.03 and holds(lost, old[lr]))
+
+# %%
+shares, losses = ([ended(name, "LoRA", rank=rank, lr=1e-3) for rank in (1, 4, 16)] for name in ("accuracy", "old"))
+claim("at 0.001, LoRA of each rank answers over 20 points fewer than everything at 0.0005, and forgets no less (4 "
+      "stored seeds)", max(map(np.mean, shares)) < np.mean(new[5e-4]) - 0.2
+      and not any(holds(old[5e-4], lost) for lost in losses))
+claim("averaged over four learning rates, rank 1 forgets more than rank 16 (4 stored seeds)",
+      holds(of_lora("old", 1), of_lora("old", 16)))
+
+# %%
+def turned(knob, measured):
+    return np.array(studies.column("turned", measured, knob=knob))
+
+
+claim("a learning rate turned down to 0.0002 after 150 steps brings nothing back: the old loss ends within 0.1 nats of "
+      "where it was (4 stored seeds)", max(abs(turned("lr", "old") - turned("lr", "old at 150"))) < 0.1)
 
 # %%
 told = [questions.task_recipe(task="letters").start(seed) for seed in range(3)]
@@ -510,17 +556,18 @@ recall(
 # loss on stories more than doubles. A likely reason for both: to the model these are other languages. In stories nobody
 # asks in this way, and in letters other things follow one another.
 #
-# A smaller learning rate is the cheapest remedy: 0.001 forgets less than half of what 0.002 does, for a few points of
-# accuracy. Above ln V, the fine-tuned model is worse on stories than one that has never seen any: it is sure of the
-# wrong words.
+# A smaller learning rate from the start is the cheapest remedy: 0.001 forgets less than half of what 0.002 does, for a
+# few points of accuracy. Turned down later, it only keeps what is left, since nothing pulls the weights back. Above
+# ln V, the fine-tuned model is worse on stories than one that has never seen any: it is sure of the wrong words.
 #
-# The three claims on LoRA go against a title, *LoRA Learns Less and Forgets Less* (Biderman et al. 2024). That is a
-# **catch**. Here, at two learning rates of LoRA against five of full training, a small rank learns less, as they found,
-# and does not forget less. A likely reason: few directions must be moved far. Their models are larger, their runs
-# longer, and smaller learning rates for LoRA are not among our stored runs: the panel lets you try them. Frozen stages
-# do little better: of all of them, only the first three reach beyond the line, and of LoRA only rank 16 at 0.01, by
-# less than its seeds differ. Fewest weights is not least forgetting: the biases, at 0.02, end at 5 nats, above ln V. It
-# is a reason to draw the frontier for your own task, and to try the learning rate first.
+# The claims on LoRA go against a title, *LoRA Learns Less and Forgets Less* (Biderman et al. 2024). That is a
+# **catch**: at four learning rates of LoRA against five of full training, a small rank learns less, as they found, and
+# does not forget less. Where both answer as many questions, full training at a lower learning rate has forgotten less.
+# A likely reason: few directions must be moved far. Their models are larger, and their runs longer.
+#
+# Frozen stages do little better: of all of them, only the first three reach beyond the line, and of LoRA only rank 16
+# at 0.01, by less than its seeds differ. Fewest weights is not least forgetting: the biases, at 0.02, end at 5 nats,
+# above ln V. It is a reason to draw the frontier for your own task, and to try the learning rate first.
 
 # %% [markdown]
 # ## 5. Not forgetting
@@ -565,9 +612,9 @@ kept
 
 # %% [markdown]
 # 1. Run and pin it as it is. Then replay 0.05, and a new run.
-# 2. Without replay, try L2 to the start at 0.01 and 0.1, and EWC at 1 and 10. Where do they end in the right-hand
-#    picture, and where at twice as much?
-# 3. Train without anything, and turn replay on after 150 steps. How fast do the stories come back?
+# 2. Without replay, try L2 to the start at 0.01 and 0.1, and EWC at 1 and 10. Where do they end in the picture of new
+#    against old? (Stored runs below have both, and a strength between.)
+# 3. Train without anything, and turn replay to 0.05 after 150 steps. How fast do the stories come back?
 #
 # ### Exercise: an EWC penalty
 #
@@ -631,8 +678,8 @@ claim("for 20 random moves, the diagonal is right within a factor of 2 on averag
 #
 # ### Each on the frontier
 #
-# Here is where stored runs end, four for each point, with the strength beside it. Up is learned: a better way lies
-# further to the left at the same height.
+# Here is where stored runs end, four for each point, with the strength beside it. Again, up is learned: a better way
+# lies further to the left at the same height.
 
 # %%
 keepers_panel(title="Ways not to forget")
@@ -647,11 +694,18 @@ rise, replayed = kept_at("old") - before, kept_at("old", replay=0.05) - before
 claim("with nothing to hold it, the old loss ends over three times as high (4 stored seeds)",
       min(kept_at("old")) > 3 * before)
 claim("5 % replay removes over 80 % of this rise (4 stored seeds)", max(replayed / rise) < 0.2)
-claim("and costs under 3 points of the answers (4 stored seeds)",
+claim("and 1 %, about 50 stories in all, over two thirds (4 stored seeds)",
+      max((kept_at("old", replay=0.01) - before) / rise) < 1 / 3)
+claim("5 % costs under 3 points of the answers (4 stored seeds)",
       np.mean(kept_at("accuracy")) - np.mean(kept_at("accuracy", replay=0.05)) < 0.03)
-claim("it forgets less than the strong EWC (10) and answers more (4 stored seeds)",
+
+# %%
+claim("5 % replay forgets less than the strong EWC (10) and answers more (4 stored seeds)",
       holds(kept_at("old", ewc=10.0), kept_at("old", replay=0.05))
       and holds(kept_at("accuracy", replay=0.05), kept_at("accuracy", ewc=10.0)))
+lost = {step: turned("replay", step) - before for step in ("old at 150", "old at 175", "old")}
+claim("turned on after 150 steps, it takes back over half of the rise in 25 steps, and over 80 % by the end (4 stored "
+      "seeds)", max(lost["old at 175"] / lost["old at 150"]) < 0.5 and max(lost["old"] / lost["old at 150"]) < 0.2)
 
 # %%
 lower = {name: kept_at(name, lr=1e-3) for name in ("accuracy", "old")}  # half the learning rate, and nothing else
@@ -662,10 +716,13 @@ lowest = {name: kept_at(name, lr=5e-4) for name in ("accuracy", "old")}  # a qua
 for name, held in {"EWC": {"ewc": 10.0}, "L2 to the start": {"l2": 0.1}}.items():
     claim(f"a strong {name} answers more than a quarter of the learning rate does, and forgets less (4 stored seeds)",
           holds(lowest["old"], kept_at("old", **held)) and holds(kept_at("accuracy", **held), lowest["accuracy"]))
-claim("the strong EWC answers more than the strong L2, by under 5 points, and forgets no more (4 stored seeds)",
-      holds(kept_at("accuracy", ewc=10.0), kept_at("accuracy", l2=0.1))
-      and np.mean(kept_at("accuracy", ewc=10.0) - kept_at("accuracy", l2=0.1)) < 0.05
-      and not holds(kept_at("old", ewc=10.0), kept_at("old", l2=0.1)))
+
+# %%
+strengths = ((1.0, 0.01), (3.0, 0.03), (10.0, 0.1))  # of EWC and of L2, that forget about as much
+claim("EWC answers more than L2 at each of three strengths, by under 5 points, and forgets no more (4 stored seeds)",
+      all(holds(kept_at("accuracy", ewc=ewc), kept_at("accuracy", l2=l2))
+          and np.mean(kept_at("accuracy", ewc=ewc) - kept_at("accuracy", l2=l2)) < 0.05
+          and not holds(kept_at("old", ewc=ewc), kept_at("old", l2=l2)) for ewc, l2 in strengths))
 
 # %%
 recall(
@@ -677,8 +734,12 @@ recall(
 
 # %% [markdown]
 # On this task both anchors beat a lower learning rate, and replay beats the strong anchors on both tasks, for one row
-# in twenty. Anchors are what remains where the old data is gone. EWC needs it once, for F, and L2 never. What F adds to
-# plain distance is a point or two: most of the gain is in not going far.
+# in twenty. Even one in a hundred helps much, as Bethune et al. (2025) find in large models. And what was forgotten is
+# not gone: after 150 steps without it, 25 steps with replay, about 20 old stories in all, take back over half of the
+# rise. A likely reason: the knowledge is still in the weights, and only its use was overwritten.
+#
+# Anchors are what remains where the old data is gone. EWC needs it once, for F, and L2 never. What F adds to plain
+# distance is one or two points of the answers: most of the gain is in not going far.
 
 # %% [markdown]
 # ## 6. A random head distorts good features
@@ -713,12 +774,12 @@ predict(
 shift_panel(title="Fine-tune in one world, test in four")
 
 # %% [markdown]
-# Pin the full run, then choose each of the other methods. Look at step 0, too: where does each curve start? The lower
-# picture shows what happens inside: the drift since pretraining.
+# Pin the full run, then choose each of the other methods. Look at step 0, too: where does each curve start? The second
+# picture shows what happens in the network: the drift since pretraining.
 
 # %%
-def worlds_of(method, measured, lr=3e-3):
-    return studies.column("distortion", measured, method=method, lr=lr)
+def worlds_of(method, measured, lr=3e-3, steps=300):
+    return studies.column("distortion", measured, method=method, lr=lr, steps=steps)
 
 
 probe, full, both = ({name: worlds_of(method, name) for name in ("inside", "outside", "drift")}
@@ -738,9 +799,9 @@ claim("full fine-tuning moves the features over twice as far (10 stored seeds)",
 claim("and yet the probe alone stays best outside (10 stored seeds)", holds(probe["outside"], both["outside"]))
 
 # %%
-longer = [training.finish(shift.shift_recipe(method="full", steps=600, seed=seed).start(seed)) for seed in range(3)]
-claim("full fine-tuning with 600 steps, as many as probe then full has in all, stays over 3 points behind it outside "
-      "(3 seeds)", max(run.history["outside"].last for run in longer) < min(both["outside"][:3]) - 0.03)
+claim("probe then full also beats full with 600 steps, as many as both parts have, at both learning rates (10 stored "
+      "seeds)", all(holds(worlds_of("probe then full", where, lr), worlds_of("full", where, lr, steps=600))
+                    for where in ("inside", "outside") for lr in (3e-3, 1e-3)))
 
 # %%
 again = studies.run_point("distortion", method="probe then full", examples=400, lr=3e-3, seed=0)
@@ -760,7 +821,8 @@ recall(
 # random direction. The features turn to fit a head that knows nothing. For images as they are, training mends the
 # damage. For moved or noisy images nobody mends it. After a probe the head is good, its errors are smaller, and the
 # features move less than a third as far: by 1.3 times their length in place of 4.8. That is still far, and it still
-# costs 8 points outside against the probe. (Inside, a part of the lead over full may come from the additional steps.)
+# costs 8 points outside against the probe. It is not a matter of steps: with 600 of them, full fine-tuning moves the
+# features farther yet, by 6.2.
 #
 # Kumar et al. (2022) found the same for large image models: full fine-tuning gained 2 points inside against a probe
 # and lost 7 outside, and probe-then-full was best in both. Ours confirms all of it but the last: outside, the probe
@@ -803,6 +865,12 @@ claim("and EWC beats three quarters of the way on both tasks (4 stored seeds)",
       and holds(kept_at("accuracy", ewc=1.0), along("accuracy", 0.75)))
 
 # %%
+start, quarter, end = (questions.answers(finetuning.interpolate(story_gpt, tuned, alpha))["new"]
+                       for alpha in (0, 0.25, 1))
+claim("of the run above, over half of the fall of the new loss is in the first quarter of the way",
+      start - quarter > (start - end) / 2)
+
+# %%
 again = keeping.both(tuned)
 claim("the run above ends near its stored twin",
       abs(again["old"] - along("old", 1)[0]) < 0.5 and abs(again["accuracy"] - along("accuracy", 1)[0]) < 0.05)
@@ -811,8 +879,8 @@ claim("the run above ends near its stored twin",
 recall(
     "halfway",
     answer="has less than half of the rise, and more than half of the answers",
-    because="neither goes straight. A quarter of the way 22 % are answered, half way 63 %, three quarters 91 %. The "
-    "old loss starts near a minimum, and rises most at the end.",
+    because="nothing goes straight. A quarter of the way 22 % are answered, half way 63 %, three quarters 91 %: the "
+    "new loss falls early. The old loss starts near a minimum, and rises most at the end.",
 )
 
 # %% [markdown]
@@ -1006,7 +1074,8 @@ quiz("fine_tuning", [
 # **Further reading.** Howard and Ruder 2018, *Universal Language Model Fine-tuning for Text Classification*. Yosinski
 # et al. 2014, *How transferable are features in deep neural networks?* Hu et al. 2022, *LoRA: Low-Rank Adaptation of
 # Large Language Models*. Biderman et al. 2024, *LoRA Learns Less and Forgets Less*. Kirkpatrick et al. 2017,
-# *Overcoming catastrophic forgetting in neural networks*. Kumar et al. 2022, *Fine-Tuning can Distort Pretrained
+# *Overcoming catastrophic forgetting in neural networks*. Bethune et al. 2025, *Scaling Laws for Forgetting during
+# Finetuning with Pretraining Data Injection*. Kumar et al. 2022, *Fine-Tuning can Distort Pretrained
 # Features and Underperform Out-of-Distribution*. Lee et al. 2023, *Surgical Fine-Tuning Improves Adaptation to
 # Distribution Shifts*. Li et al. 2018, *Explicit Inductive Bias for Transfer Learning with Convolutional Networks* (L2
 # to the start). Wortsman et al. 2022, *Robust fine-tuning of zero-shot models*, and in another paper *Model soups*.
