@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,10 +51,8 @@ def _check_shapes(student: Tensor, teacher: Tensor, labels: Tensor | None) -> No
     if student.shape != teacher.shape:
         shapes = f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}"
         raise ValueError(f"{shapes}: give both models the same inputs and classes")
-    if labels is not None and labels.shape != student.shape[:-1]:
-        raise ValueError(f"labels are {tuple(labels.shape)}: these logits need {tuple(student.shape[:-1])}")
-    if labels is not None and labels.is_floating_point():
-        raise ValueError(f"labels are {labels.dtype}: give each place the number of its class, an integer")
+    if labels is not None and (labels.shape != student.shape[:-1] or labels.is_floating_point()):
+        raise ValueError(f"labels {tuple(labels.shape)}, {labels.dtype}: expected {tuple(student.shape[:-1])}, integers")
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -168,8 +165,7 @@ def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
 def teacher_loss(teacher: nn.Module) -> Callable:
     """`distillation_loss` from this teacher, with knobs ``temperature`` and ``alpha``.
 
-    The teacher stays as it is, also in the mode it is in (one with dropout wants ``teacher.eval()`` first), and must
-    be on the device where the student trains.
+    The teacher stays as it is, in its mode too (call ``eval()`` if it has dropout), on the student's device.
     """
 
     def loss(model: nn.Module, batch: tuple, *, temperature: float = 4.0, alpha: float = 0.9) -> Tensor:
@@ -201,10 +197,10 @@ def on_policy_loss(teacher: nn.Module, sampler: Callable, *, divergence: str = "
 
 def hidden(model: models.GPT | models.MLP, inputs: Tensor, layer: int) -> Tensor:
     """Activations after this many layers or blocks: (batch, [tokens,] width); after 0, what the first reads."""
-    _settings(model)  # refuses what is neither
-    places = [*model.blocks, model.norm] if isinstance(model, models.GPT) else list(model.layers)
-    if layer not in range(len(places)):
-        raise ValueError(f"layer {layer}: this model has hints after 0 to {len(places) - 1} layers")
+    depth = _settings(model)[0]
+    if layer not in range(depth + 1):
+        raise ValueError(f"layer {layer}: this model has hints after 0 to {depth} layers")
+    places = [*model.blocks, model.norm] if isinstance(model, models.GPT) else model.layers
     seen = []
     hook = places[layer].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     try:
@@ -344,5 +340,5 @@ def answer_time(model: nn.Module, inputs: Tensor, *, repeats: int = 30, warmup: 
             model(inputs)
             wait()
             seconds.append(time.perf_counter() - start)
-    lower, median, upper = np.quantile(seconds[warmup:], [0.25, 0.5, 0.75]).tolist()
+    lower, median, upper = torch.tensor(seconds[warmup:]).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
     return AnswerTime(median, lower, upper)
