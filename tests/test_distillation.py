@@ -226,8 +226,8 @@ def test_float32_logits_lose_nothing_to_T_squared():
     ({"alpha": -0.1}, "alpha -0.1: expected from 0"),
     ({"alpha": 1.1}, "alpha 1.1: expected from 0"),
     ({"labels": None}, "alpha 0.9 needs labels for its hard part: give labels, or alpha=1"),
-    ({"labels": torch.zeros(4, 1).long()}, r"labels \(4, 1\), torch.int64: expected \(4,\), integers"),
-    ({"labels": torch.zeros(4)}, r"labels \(4,\), torch.float32: expected \(4,\), integers"),
+    ({"labels": torch.zeros(4, 1).long()}, r"labels \(4, 1\), torch.int64: expected \(4,\) integers"),
+    ({"labels": torch.zeros(4)}, r"labels \(4,\), torch.float32: expected \(4,\) integers"),
     ({"teacher_logits": torch.zeros(4, 6)}, r"student logits are \(4, 5\), teacher logits \(4, 6\)"),
     ({"teacher_logits": torch.zeros(1, 5)}, r"student logits are \(4, 5\), teacher logits \(1, 5\)"),
 ])  # fmt: skip

@@ -52,7 +52,7 @@ def _check_shapes(student: Tensor, teacher: Tensor, labels: Tensor | None) -> No
         shapes = f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}"
         raise ValueError(f"{shapes}: give both models the same inputs and classes")
     if labels is not None and (labels.shape != student.shape[:-1] or labels.is_floating_point()):
-        raise ValueError(f"labels {tuple(labels.shape)}, {labels.dtype}: expected {tuple(student.shape[:-1])}, integers")
+        raise ValueError(f"labels {tuple(labels.shape)}, {labels.dtype}: expected {tuple(student.shape[:-1])} integers")
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
