@@ -109,6 +109,7 @@ def test_the_best_quiz_score_is_kept():
         '{"predictions": {}, "exercises": [1], "quizzes": {}}',
         '{"predictions": {}, "exercises": [], "quizzes": {"q": [1]}}',
         '{"predictions": {}, "exercises": [], "quizzes": {"q": ["4", "5"]}}',
+        '{"predictions": {"p": {"first": "a", "last": "a", "revealed": "no"}}, "exercises": [], "quizzes": {}}',
         "[" * 100_000,
         b"\xff\xfe\x00",
     ],

@@ -58,6 +58,8 @@ class Record:
         numbers = [n for score in quizzes.values() for n in score]
         if not (all(type(t) is str for t in texts) and all(type(n) is int for n in numbers)):
             raise ValueError("not a progress file: a choice must be a string, a score two integers")
+        if not all(type(p.revealed) is bool for p in predictions.values()):
+            raise ValueError("not a progress file: an answer is revealed, true, or not, false")
         return Record(predictions=predictions, exercises=exercises, quizzes=quizzes)
 
 
