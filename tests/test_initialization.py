@@ -393,6 +393,8 @@ def test_gains_of_known_schemes():
             layer_gain(scheme, 100)
     with pytest.raises(ValueError, match="activation 'gelu': choose one of linear, tanh, relu"):
         layer_gain("he", 100, activation="gelu")
+    with pytest.raises(ValueError, match="fan_in 0, fan_out 0: expected 1 or more"):
+        layer_gain("he", 0)
 
 
 def test_second_moment_of_a_relu_net_is_he_and_colleagues_product():

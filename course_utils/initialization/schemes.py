@@ -265,7 +265,10 @@ def layer_gain(
         raise ValueError(f"scheme {scheme!r} has no gain of its own: its weights are fixed, or fitted to data")
     if activation not in ACTIVE_SHARE:
         raise ValueError(f"activation {activation!r}: choose one of {', '.join(ACTIVE_SHARE)}")
-    place = Place(kind="hidden", fan_in=fan_in, fan_out=fan_out or fan_in)
+    fan_out = fan_in if fan_out is None else fan_out
+    if min(fan_in, fan_out) < 1:
+        raise ValueError(f"fan_in {fan_in}, fan_out {fan_out}: expected 1 or more")
+    place = Place(kind="hidden", fan_in=fan_in, fan_out=fan_out)
     return fan_in * chosen.std(place, _options(scheme, std=std)) ** 2 * ACTIVE_SHARE[activation]
 
 
