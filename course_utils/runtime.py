@@ -119,11 +119,6 @@ def memory_available() -> int:
     return max(0, min([free, *left]))
 
 
-def memory_used() -> int:
-    """Bytes of memory that this process holds now."""
-    return psutil.Process().memory_info().rss
-
-
 @dataclass(frozen=True)
 class Machine:
     """What a learner's machine offers, and what this means for the course."""
