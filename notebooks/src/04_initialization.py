@@ -1161,7 +1161,8 @@ boards.board_panel()
 # One learning rate for all is not fair. Below are stored runs of 150 steps in which each network has its own best
 # learning rate, out of many, half a power of ten apart: from 10⁻⁶ to 0.3 for SGD, and from 3 · 10⁻⁵ to 0.1 for AdamW.
 # The best is the one with most *training* digits right; shown are unseen digits. A network that diverges counts as
-# 0 %. (*Orthogonal* is without √2 here, so a ReLU halves it.)
+# 0 %. Below the picture, *28% 1e-03* means 28 % right, at a best rate of 0.001. (*Orthogonal* is without √2 here, so a
+# ReLU halves it.)
 
 # %%
 def board_of(what, optimizer):
