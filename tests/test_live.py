@@ -79,6 +79,7 @@ def until_step(panel, step):
 
 def test_it_opens_ready_with_a_picture_of_the_untrained_model(panel):
     assert sent(panel)["state"]["status"] == "ready"
+    assert panel.buttons["pause"].disabled and panel.buttons["unpin"].disabled, "there is nothing to do for them yet"
     loss, knows = panel.specs()
     assert loss["layout"]["title"]["text"] == "Loss" and knows["data"][0]["y"].tolist() == [0.5]
     assert sent(panel)["texts"] == [{"title": "Sample", "body": "<b>bold</b>"}]

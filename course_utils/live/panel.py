@@ -62,7 +62,7 @@ class TrainingPanel(Card):
         self.buttons = self._make_buttons()
         self.figure = LiveFigure(on_ready=self.guard(self._ready), on_alone=self.guard(self.pause))
         self._build()
-        self.redraw()
+        self._refresh()
 
     # --- parts -----------------------------------------------------------------------------------------------
 
