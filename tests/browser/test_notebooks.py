@@ -51,7 +51,8 @@ def drive_explorer(panel):
     buttons = panel.box.locator(".cu-row button")
     if buttons.count() > 1:  # an explorer that waits for its own button
         buttons.first.click()
-    panel.wait(lambda: panel.number("frame") > frame, "a new picture")
+    waits = re.compile("What is shown is from before|Working")
+    panel.wait(lambda: panel.number("frame") > frame and not waits.match(panel.status()), "a new picture", 120)
 
 
 def drive_prompt_box(panel):

@@ -4,9 +4,16 @@ import time
 
 import pytest
 
-from tests.browser.lab import WINDOW
+from tests.browser.lab import WINDOW, Notebook
 
 PANEL_CELL = 1
+# What has the focus in the first panel: its tag, its name for a screen reader, and the style of its outline.
+FOCUSED = """() => {
+  const node = document.activeElement;
+  if (!document.querySelector('.cu-panel').contains(node)) return null;
+  const name = node.getAttribute('aria-label') ?? node.labels?.[0]?.textContent ?? node.textContent.trim();
+  return [node.tagName, name, getComputedStyle(node).outlineStyle];
+}"""
 
 
 @pytest.fixture
@@ -98,6 +105,34 @@ def test_an_absurd_learning_rate_typed_in_is_explained_and_reset_works(panel):
     start(panel)
 
 
+@pytest.mark.parametrize(
+    "typed, counts", [("1e9", 1e9), ("-1", 0.01), ("", 0.01), ("NaN", 0.01), ("1e999", 0.01), ("0,05", 0.05), ("0", 0)]
+)
+def test_what_is_typed_counts_or_the_earlier_number_comes_back(panel, typed, counts):
+    box = panel.number_box("learning rate")
+    box.fill("")
+    box.press_sequentially(typed)
+    box.press("Enter")
+    knob = "panel.knobs['lr'].value"
+    panel.wait(lambda: float(in_kernel(panel, knob)) == counts == float(box.input_value() or -1), f"{counts}")
+
+
+def test_the_keyboard_reaches_everything_that_has_a_name_and_shows_where_it_is(panel):
+    panel.box.locator("button").first.focus()
+    seen = []
+    for _ in range(40):
+        panel.page.keyboard.press("Tab")
+        here = panel.page.evaluate(FOCUSED)
+        if here is None:
+            break
+        seen.append(here)
+    assert all(name and outline != "none" for _, name, outline in seen), seen
+    names = [name for _, name, _ in seen]
+    assert names[:4] == ["Step", "Reset", "Pin", "Defaults"]  # Pause and Clear pins have nothing to do yet
+    for label in ("learning rate", "learning rate, as a number", "width", "seed", "What the controls do"):
+        assert label in names
+
+
 def test_a_thousand_slider_events_in_five_seconds(panel):
     start(panel)
     handle = panel.slider("learning rate")
@@ -163,6 +198,9 @@ def test_the_kernel_restarted_while_training(own_panel):
     start(own_panel)
     notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
     notebook.wait_ready()
+    word = "getComputedStyle(document.querySelector('.cu-panel'), '::before').content"
+    notebook.page.wait_for_function(f"() => {word}.includes('Run this cell again')")
+    assert not own_panel.figure.locator(".cu-status").is_visible(), "it says no longer that it trains"
     notebook.page.evaluate("() => { window.ran = undefined }")
     notebook.run_all()
     fresh = notebook.panel("First panel")
@@ -185,6 +223,24 @@ def test_the_page_reloaded_while_training(own_panel):
     again.click("Pause")
     again.wait_status("ready")
     assert len(again.notebook.page.locator(".cu-plot .scatterlayer path").all()) > 0, "redrawn from its history"
+
+
+def test_a_closed_page_pauses_the_run_and_the_next_page_says_so(browser, own_panel):
+    notebook = own_panel.notebook
+    notebook.command("docmanager:save")
+    notebook.run_code("from course_utils.live import figure; figure.SILENCE = 5")
+    start(own_panel)
+    time.sleep(8)
+    own_panel.wait_status("running")  # somebody looks
+    notebook.page.close()
+    time.sleep(10)
+    again = Notebook(browser, notebook.server, notebook.name)
+    panel = again.panel("First panel")
+    panel.drawn()
+    assert again.trainers() == 0 and "The page was closed, so it waits." in panel.status()
+    start(panel, panel.number("step") + 1)
+    assert again.errors == []
+    again.page.close()
 
 
 def test_a_second_view_of_the_panel(own_panel):
@@ -227,7 +283,7 @@ def test_it_follows_the_theme(panel):
 
 
 def test_a_narrow_window(panel):
-    panel.page.set_viewport_size({"width": 640, "height": 900})
+    panel.page.set_viewport_size({"width": 500, "height": 900})
     panel.box.scroll_into_view_if_needed()
     width = "document.querySelector('{}').clientWidth".format
     inside = f"() => {width('.cu-plot .main-svg')} <= {width('.cu-panel')}"
@@ -252,5 +308,9 @@ def test_an_explorer_follows_its_control(panel):
 def test_a_figure_says_in_words_what_it_shows(panel):
     label = panel.box.locator(".cu-plot").first.get_attribute("aria-label")
     assert label.startswith("Loss. Ready.")
+    panel.click("Step")
+    panel.wait(lambda: panel.number("step") == 1, "a step")
+    label = panel.box.locator(".cu-plot").first.get_attribute("aria-label")
+    assert "At its right end, loss (nats per token): this run 1" in label, label
     assert panel.box.locator(".cu-plot").first.get_attribute("role") == "img"
     assert panel.box.locator("[aria-live=polite]").count() == 1
