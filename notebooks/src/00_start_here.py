@@ -25,7 +25,7 @@
 # | **pretrain** | the model learns a whole language from plain text | [01 Pretraining](01_pretraining.ipynb) |
 # | **fine-tune** | the trained model learns one task | [02 Fine-tuning](02_fine_tuning.ipynb) |
 # | **distil** | a small model learns from the large one | [03 Distillation](03_distillation.ipynb) |
-# | **use** | only the small model answers | the end of each notebook |
+# | **use** | the model answers and writes | [01 Pretraining](01_pretraining.ipynb), section 8 |
 #
 # Each notebook starts from a checkpoint, so any of them can be opened first. The usual order is 01, 02, 03, 04.
 #
@@ -65,11 +65,13 @@ predict(
 )
 
 # %% [markdown]
-# 1. Press **Start**. The loss falls, and the sample below is rewritten as the model learns.
-# 2. Press **Pause**, then **Step** a few times: one training step each. Start goes on.
-# 3. While it trains, move the **learning rate** to its upper end and watch. A mark on the curve shows where.
-# 4. Press **Reset**: the same first weights and the same batches again.
-# 5. Press **Pin** when a run has a curve worth keeping. Choose another width, Start, and compare.
+# 1. Before anything else, read what the model writes with its random weights.
+# 2. Press **Start**. The loss falls, and the sample is rewritten every 50 steps as the model learns.
+# 3. Press **Pause**, then **Step** a few times: one training step each. Start goes on.
+# 4. While it trains, move the **learning rate** to its upper end and watch. A mark on the curve shows where.
+# 5. Press **Reset**: step 0, with the same first weights and the same batches. The learning rate stays where you put
+#    it. **Defaults** puts every control back, too.
+# 6. Let a run finish and press **Pin** to keep its curve. Choose another width, press Start, and compare.
 #
 # *Knobs* act at once, also in the middle of a run. *Settings* begin a new run. With the keyboard: Tab moves between
 # controls, the arrow keys move a slider, Enter presses a button.
@@ -87,9 +89,10 @@ recall(
 )
 
 # %% [markdown]
-# The dotted lines are **levels** that the loss can be measured against. The lowest, the *floor*, is the entropy of the
-# story language. We made the language, so we know it exactly, and no model can have a lower loss in the long run.
-# Notebook 01 explains each of the levels.
+# The dotted lines are **levels** that the loss can be measured against. The lowest, the *floor*, is the uncertainty
+# that the stories really contain, their *entropy*: nobody can know the colour of a ball before it is said. We made the
+# language, so we know the floor exactly, and no model can have a lower loss in the long run. Notebook 01 explains each
+# of the levels.
 #
 # ## What this machine is
 
@@ -144,7 +147,11 @@ check("uniform-loss", uniform_loss_solution, solution=True)
 course_map()
 
 # %% [markdown]
-# **You can now** say what the four words mean, work a live panel, say what your machine offers, and use a prediction,
-# a check and a claim.
+# ## What you can do now
 #
-# Next: [01 Pretraining](01_pretraining.ipynb)
+# - Say in a sentence each what pretraining, fine-tuning, distillation and initialization are.
+# - Work a live panel: start, pause, step, reset, pin, and turn a knob.
+# - Say what your machine offers for this course.
+# - Use a prediction, an exercise check and a claim.
+#
+# **Next:** [01 Pretraining](01_pretraining.ipynb)

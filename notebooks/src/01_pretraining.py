@@ -20,19 +20,20 @@
 
 # %%
 import math
+import textwrap
 
 import numpy as np
 import torch
 
 from course_utils import checkpoint, data, pretraining, runtime, studies, training
 from course_utils.exercises.pretraining import check
-from course_utils.lesson import Question, claim, holds, predict, quiz, recall
+from course_utils.lesson import Question, claim, holds, predict, quiz, recall, within_noise
 from course_utils.live import Choice, CurvesView, LossView, TrainingPanel
 from course_utils.panels.inside import attention_panel, embedding_panel
 from course_utils.panels.scaling import scaling_panel
-from course_utils.panels.stories import ABILITIES, LOSS, SAMPLE, guesser_panel, prompt_panel, story_panel
+from course_utils.panels.stories import ABILITIES, LOSS, SAMPLE, WRITTEN, guesser_panel, prompt_panel, story_panel
 from course_utils.panels.texts import TextPanel
-from course_utils.pretraining import copying, head_start, heads
+from course_utils.pretraining import copying, embeddings, head_start, heads
 
 # %% [markdown]
 # ## 1. A model that has never seen text
@@ -41,7 +42,7 @@ from course_utils.pretraining import copying, head_start, heads
 
 # %%
 for story in data.stories(2, seed=4):
-    print(story, end="\n\n")
+    print(textwrap.fill(story, 100), end="\n\n")
 
 # %% [markdown]
 # A **token** is what the model reads one at a time: here a word or a punctuation mark. A **language model** reads
@@ -59,9 +60,10 @@ predict(
 )
 
 # %% [markdown]
-# Play the part of the model. Below, the story is cut off and somebody guesses the next token. The orange bar is the
-# token that really comes. Move through the story, and let each of the three guess: one that knows nothing, one that
-# knows how frequent each token is, and one that has also counted which token follows which.
+# Play the part of the model. Below, a story is cut off and somebody guesses the next token. The bars are the ten
+# likeliest guesses, and the orange one is the token that really comes. Move through the story, and let each of the four
+# guess: one that knows nothing, one that knows how frequent each token is, one that has counted which token follows
+# which, and a GPT that has been trained. The line below the picture gives the loss on that token.
 
 # %%
 guesser_panel({"a trained GPT": lambda: checkpoint.load("story_gpt")})
@@ -76,8 +78,8 @@ recall(
 # %% [markdown]
 # ### The ladder
 #
-# Each of the guessers has a loss that can be computed exactly, because we wrote the grammar and so know the
-# probability of every story:
+# What the first three guessers lose on average, and the least that anybody can lose, can be computed exactly, because
+# we wrote the grammar and so know the probability of every story:
 #
 # | level | knows | a model at this level |
 # |---|---|---|
@@ -166,12 +168,15 @@ claim("counted on 20,000 stories, the bigram level is within 1 % of the exact on
 # a token look at earlier ones (section 6). All in all there are about 110,000 weights. Each step reads 16 stories, and
 # **AdamW**, a kind of gradient descent, moves every weight a little so that the loss on these stories falls.
 #
-# The right-hand picture splits up what it gets right on **held-out** stories, which it never trains on:
+# The second picture splits up what it guesses right on **held-out** stories, which it never trains on:
 #
 # - **syntax**: places where only one kind of word can come, such as a noun after *red*,
 # - **he or she**: the pronoun fits the name,
 # - **which coloured thing**, **which place**: it remembers what was said earlier,
 # - **which feeling**: it follows from what happened.
+#
+# The last picture asks the same of 24 stories that the model writes itself: does the pronoun fit the name, is the thing
+# the same throughout, is the whole story one that the grammar could have written?
 
 # %%
 predict(
@@ -181,8 +186,12 @@ predict(
 )
 
 # %%
+from functools import partial
+
 panel = story_panel(
     title="Pretrain a GPT on stories",
+    recipe=partial(pretraining.story_recipe, judged=True),
+    views=[LOSS, ABILITIES, SAMPLE, WRITTEN],
     settings=["width", "layers", "heads", "context"],
     knobs=["lr", "weight_decay", "batch_size"],
     seeds=True,
@@ -201,7 +210,7 @@ panel
 recall(
     "what-first",
     answer="which thing, and where",
-    because="the frequent and near comes first: syntax needs two words of context and is needed in every sentence. "
+    because="the frequent and near comes first: syntax needs only the last words and is needed in every sentence. "
     "A place must be found far back in the story, and few tokens of a story depend on it.",
 )
 
@@ -210,15 +219,28 @@ recall(
 # comes after is learned from farther back, and shows in the accuracy curves one after the other. The facts, thing and
 # place, come late, while the loss falls by a few tenths of a nat. That is a small part of the whole fall from 4.75, and
 # it makes the difference between a story that contradicts itself and one that does not.
+#
+# Compare the two pictures of what is right. After 100 steps the model guesses nearly every place of syntax, one at a
+# time, and hardly one of its own stories is whole: a story is a chain of about 50 guesses, and one wrong guess breaks
+# it.
 
 # %%
 begin = pretraining.story_recipe(steps=100, horizon=1000)
-early = [training.finish(begin.start(seed)).history for seed in range(3)]
-at_end = {name: [run[name].last for run in early] for name in ("syntax", "thing", "place")}
-claim("after 100 steps, syntax is right in over 90 % of the places (3 seeds)", min(at_end["syntax"]) > 0.9)
-claim("and the coloured thing and the place in under 30 % (3 seeds)", max(at_end["thing"] + at_end["place"]) < 0.3)
-others = [run[name].last for run in early for name in ("pronoun", "feeling")]
-claim("he or she, and the feeling, are ahead of both (3 seeds)", min(others) > max(at_end["thing"] + at_end["place"]))
+early = [training.finish(begin.start(seed)) for seed in range(3)]
+at_end = {name: [run.history[name].last for run in early] for name in early[0].history.curves}
+facts, others = at_end["thing"] + at_end["place"], at_end["pronoun"] + at_end["feeling"]
+claim("after 100 steps, over 80 % of the loss's fall from ln V to the floor is done (3 seeds)",
+      max(at_end["held-out"]) < levels["floor"] + 0.2 * (levels["ln V"] - levels["floor"]))
+claim("syntax is right in over 90 % of the places (3 seeds)", min(at_end["syntax"]) > 0.9)
+claim("the coloured thing and the place are right in under 30 % (3 seeds)", max(facts) < 0.3)
+claim("he or she, and the feeling, are ahead of both (3 seeds)", min(others) > max(facts))
+
+# %%
+made = [pretraining.judge_written(run.model, runtime.generator(0), stories=100) for run in early]
+claim("of 100 stories that each of them writes now, fewer than 5 are whole (3 seeds)",
+      max(one["written syntax"] for one in made) < 0.05)
+claim("the pronoun is right in more of them than the thing, and than the place (3 seeds)",
+      all(one["written pronoun"] > max(one["written thing"], one["written place"]) for one in made))
 
 # %%
 gpt = checkpoint.load("story_gpt")  # the same model after 1,000 steps
@@ -227,6 +249,8 @@ knows = pretraining.evaluate(gpt, runtime.generator(0))
 claim("after 1,000 steps, the held-out loss is within 10 % of the floor, and not below it",
       1 < loss / levels["floor"] < 1.1, ratio=loss / levels["floor"])
 claim("and it gets the thing and the place right in over 90 %", min(knows["thing"], knows["place"]) > 0.9)
+whole_now = pretraining.judge_written(gpt, runtime.generator(0), stories=100)["written syntax"]
+claim("of 100 stories that it writes, over half are whole", whole_now > 0.5, share=whole_now)
 
 # %% [markdown]
 # ## 3. Learning rate, warmup, schedule
@@ -259,7 +283,7 @@ story_panel(
 
 # %% [markdown]
 # 1. Learning rates 0.0003, 0.005 and 0.1: pin each. Too low, about right, and too high look different.
-# 2. At 0.02, compare 50 steps of warmup with none.
+# 2. At 0.02, compare 50 steps of warmup with none. Then the same at 0.005.
 # 3. Start at 0.1 and lower it by hand after 100 steps. You are the schedule.
 # 4. Type 1e9 into the box beside the learning rate, and see what a run that breaks looks like.
 # 5. Compare the horizons 400 and 800, with three runs each.
@@ -277,7 +301,9 @@ def lr_study(**changes):
 right, low, high = lr_study(), lr_study(lr=3e-4), lr_study(lr=0.1)
 claim("learning rate 0.005 ends lower than 0.0003 and than 0.1 (10 stored seeds)",
       holds(low, right) and holds(high, right))
-claim("warmup helps at 0.02 (10 stored seeds)", holds(lr_study(lr=2e-2, warmup=0), lr_study(lr=2e-2)))
+claim("at 0.02, 50 steps of warmup end lower than none (10 stored seeds)",
+      holds(lr_study(lr=2e-2, warmup=0), lr_study(lr=2e-2)))
+claim("at 0.005 the difference is within the noise (10 stored seeds)", within_noise(lr_study(warmup=0), right))
 claim("in 400 steps, horizon 800 ends lower than 400 (10 stored seeds)", holds(right, lr_study(horizon=800)))
 long = {horizon: lr_study(steps=1000, horizon=horizon) for horizon in (1000, 4000)}
 claim("in 1,000 steps, horizon 1,000 ends lower than 4,000 (5 stored seeds)", holds(long[4000], long[1000]))
@@ -345,9 +371,11 @@ repeated = {"recipe": repeat_recipe, "settings": ["stories"], "views": [LOSS, SA
 story_panel(title="The same stories again and again", **repeated)
 
 # %% [markdown]
-# With 75 stories, the training loss falls *below the floor*. This is no miracle: the floor holds for new stories, and
-# these the model knows by heart. The held-out loss turns and rises. The distance between the two curves is
-# **overfitting**.
+# Train with 300 different stories and pin the run. Then 75, then 4,800.
+#
+# With 75 and with 300 stories, the training loss falls *below the floor*. This is no miracle: the floor holds for new
+# stories, and these the model knows by heart. The held-out loss turns and rises. The distance between the two curves is
+# **overfitting**. With 4,800, the two curves stay together.
 
 # %%
 def repeats(stories, measured="loss"):
@@ -380,8 +408,9 @@ recall(
 # $$L(N, D) = E + \frac{A}{N^\alpha} + \frac{B}{D^\beta}$$
 #
 # In words: above a floor E, the loss falls with a power of the number of parameters N and with a power of the number of
-# tokens D. For English, E is itself a guess. Here it is known. The points below are 48 stored runs: four widths, four
-# amounts of data, three seeds, every story read once.
+# tokens D. For English, E is itself a guess. Here it is known, and A, B, α and β are fitted. The points below are 48
+# stored runs: four widths, four amounts of data, three seeds, every story read once. Both axes are logarithmic, and a
+# power law is then a straight line until its other term takes over.
 
 # %%
 rows = studies.stored("scaling")
@@ -393,8 +422,8 @@ scaling_panel(law, fitted)
 # %%
 predict(
     "law",
-    "The law, fitted to widths up to 64 and 1,600 steps, gives a range for the loss of a width of 96 and 2,400 steps "
-    "(two standard deviations each way). The real loss will be",
+    "A model of width 96 has 240,000 parameters. 2,400 steps read 1.9 million tokens. Both are more than in any run of "
+    "the fit. Type them into the boxes. Where will the real loss be, against the range that the law gives?",
     options=["within the range", "above it", "below it"],
 )
 
@@ -402,18 +431,36 @@ predict(
 outside = [row for row in rows if row["width"] == 96]
 interval = law.interval(outside[0]["parameters"], outside[0]["tokens"])
 inside = [interval[0] < row["loss"] < interval[1] for row in outside]
-claim("the law's R² for ln(L − E) is over 0.8, but less than 0.95",
-      0.8 < law.r_squared < 0.95, r_squared=law.r_squared)
 claim("the larger and longer run, not used in the fit, ends within the predicted range (3 stored seeds)",
       all(inside), low=interval[0], high=interval[1])
+wide = (interval[1] - law.floor) / (interval[0] - law.floor)
+claim("but the upper end of this range is over 5 times as far above the floor as the lower end", wide > 5, factor=wide)
+
+# %%
+narrow = [row for row in fitted if row["width"] <= 32]
+small = pretraining.fit_scaling_law(*([row[name] for row in narrow] for name in ("parameters", "tokens", "loss")),
+                                    floor=levels["floor"])
+largest = [row for row in fitted if row["width"] == 64 and row["steps"] == 1600]
+claim("a law fitted to widths up to 32 misses width 64 with 1,600 steps: all end below its range (3 stored seeds)",
+      all(row["loss"] < small.interval(row["parameters"], row["tokens"])[0] for row in largest))
+above = {}
+for row in fitted:
+    above.setdefault((row["width"], row["steps"]), []).append(row["loss"] > law.loss(row["parameters"], row["tokens"]))
+claim("at 14 or more of the 16 points, the three seeds lie on the same side of the law",
+      sum(len(set(sides)) == 1 for sides in above.values()) >= 14)
+claim("R² of ln(L − E) is over 0.8, but less than 0.95", 0.8 < law.r_squared < 0.95, r_squared=law.r_squared)
 
 # %% [markdown]
-# This is the second **catch**. First, the range is wide: its distance from the floor spans a factor of more than five,
-# so a hit proves little. Second, the law fits worse than in papers. Our language has a handful of abilities, each
-# learned at its moment, so the loss falls in steps. Third, all widths share one learning rate. A small model may want
-# a larger one, and then some of the gap between sizes is really a gap between learning rates.
+# This is the second **catch**. The hit proves little, because the range is wide. A law fitted to the three smaller
+# widths misses the next one altogether. And the misses are not chance: all seeds miss on the same side. A sum of two
+# powers falls smoothly. Our language has a handful of abilities, each learned at its moment (section 2), and the loss
+# falls in steps. Width 64 has learned all of them after 1,600 steps, and width 32 has not.
 #
-# Check a point yourself:
+# So do not read the fitted powers as laws of nature. And one more thing is not controlled: all widths share one
+# learning rate. A small model may want a larger one, and then some of the gap between sizes is really a gap between
+# learning rates.
+#
+# Check a point yourself. The panel reads 20,000 stories in random order, where the stored runs read each story once.
 
 # %%
 def sized_recipe(*, width=32, steps=400):
@@ -427,15 +474,16 @@ story_panel(title="One point of the law, live", **sized)
 recall(
     "law",
     answer="within the range",
-    because="the range is so wide that a hit is easy.",
+    because="the range is so wide that a hit is easy: near the floor, small differences are large factors.",
 )
 
 # %% [markdown]
 # ## 6. What is inside
 #
 # **Attention** is how a token looks at earlier ones. Each head of each layer has its own map: a row for each token that
-# looks, bright where it looks. The word after *the* must be guessed from the row of *the*. In layer 1, look for the
-# head that goes from there back to the place, and for the one that goes to the object.
+# looks, bright where it looks. Read down the left side for the story. In some stories a place comes twice, and the
+# second time the model can know it: at *the*, which comes just before. In layer 1, find the head that looks from there
+# back to the place, and another one that looks back to the object.
 
 # %%
 models = {"after 1,000 steps": lambda: checkpoint.load("story_gpt"), "your model of section 2": lambda: panel.model}
@@ -457,13 +505,35 @@ claim("without this head, the model gets over 50 points fewer places right", los
 claim("and every other ability loses less than 10 points", max(lost[name] for name in lost if name != "place") < 0.1)
 
 # %% [markdown]
+# That head is the one for places. Not every head is so clear. Silence each head of layer 2 in turn, and nothing much
+# happens, although their maps show patterns, too:
+
+# %%
+with torch.no_grad():
+    without = [data.ability_accuracy(heads.without_head(gpt, 2, head)(rows, targets)[0], rows, targets)
+               for head in (1, 2, 3, 4)]
+claim("without any one head of layer 2, no ability loses more than 5 points",
+      max(whole[name] - one[name] for one in without for name in one) < 0.05)
+
+# %% [markdown]
 # The **embedding** of a token is its row of 64 numbers at the input. The panel shows them in the plane in which they
-# differ most. Nobody told the model which words are names, and for whom one says *he*.
+# differ most. Nobody told the model which words are names, and for whom one says *he*. Choose *she and he* to see only
+# the names.
 
 # %%
 embedding_panel(models)
 
+# %%
+untrained = [pretraining.story_recipe(measured=False).start(seed).model for seed in range(10)]
+claim("for over 90 % of 62 words, the word with the nearest embedding is of the same kind",
+      embeddings.nearest_is_of_kind(gpt) > 0.9)
+claim("before training, for under half of them (10 seeds)", max(map(embeddings.nearest_is_of_kind, untrained)) < 0.5)
+claim("a name's embedding tells he or she, by the other names, for over 90 % of the names",
+      embeddings.pronoun_is_read(gpt) > 0.9)
+
 # %% [markdown]
+# A plane shows two of 64 directions. The claims use all 64, and hold although some kinds overlap in the picture.
+#
 # ### Copying takes two layers
 #
 # There are 24 symbols. A sequence has 12 of them in random order, and then pieces of it again: … *k f w a* … *f w* ?
@@ -487,6 +557,10 @@ TrainingPanel(
                       y_title="attention")],
     controls={"layers": Choice(label="layers", options=(1, 2, 3), help="Attention layers.")},
 )
+
+# %% [markdown]
+# Train two layers, and pin. Then one layer, then one layer of width 64. The right-hand picture shows, for the head that
+# does it best, how much of its attention goes to the token after the earlier one.
 
 # %%
 def copied(measured, layers, width):
@@ -517,8 +591,12 @@ recall(
 # %% [markdown]
 # ## 7. Why "pre": the head start
 #
-# Now a task: a question about a story, answered with one word. *Where is Anna?* The loss counts only at the answer. We
-# train the story GPT on it, and the same shape from random weights.
+# Now a task: a question about a story, answered with one word. The loss counts only at the answer. We train the story
+# GPT on it, and the same shape from random weights. *Scratch* means such a random start.
+
+# %%
+example = data.questions(1, seed=3)[0]
+print(textwrap.fill(f"{example.story} {example.question}", 100), "->", example.answer)
 
 # %%
 predict(
@@ -531,11 +609,16 @@ predict(
 TrainingPanel(
     head_start.question_recipe,
     title="Questions about stories",
-    settings=["start", "examples"],
+    settings=["start", "examples", "steps"],
     views=[CurvesView(title="Questions answered right", curves={"accuracy": "held-out questions"}, y_range=(0, 1.02),
                       y_title="share"), LossView(title="Loss on the answers")],
+    controls={"steps": Choice(label="steps", options=(300, 1500), help="How long it trains.")},
     seeds=True,
 )
+
+# %% [markdown]
+# Train, pin, and choose *scratch*. Then compare the two with 30 and with 3,000 examples. Last, give scratch 3,000
+# examples and 1,500 steps.
 
 # %%
 def answered(start, examples, steps=300):
@@ -554,9 +637,9 @@ claim("with 3,000 examples and five times the steps, scratch is within 2 points 
       np.mean(answered("pretrained", 3000)) - np.mean(late) < 0.02)
 
 # %% [markdown]
-# Pretraining is bought once, and used for every task with few examples. Given enough examples and time, a random start
-# arrives at the same place (He, Girshick and Dollár 2019 found the same for images). What else may change in a
-# pretrained model, and what it forgets, is the subject of fine-tuning.
+# Pretraining is paid for once, and can be used for many tasks that have few examples. Given enough examples and time, a
+# random start comes within two points here (He, Girshick and Dollár 2019 found the same for images). What else may
+# change in a pretrained model, and what it forgets, is the subject of fine-tuning.
 
 # %%
 recall(
@@ -578,7 +661,8 @@ recall(
 # %%
 predict(
     "coldest",
-    "You draw 200 stories at each temperature. Where do you get the most different stories without a mistake?",
+    "You draw 200 stories at each temperature. At which one do you get the largest number of different stories that "
+    "have no mistake?",
     options=["0", "0.5", "1", "2"],
 )
 
@@ -589,8 +673,12 @@ prompt_panel({
 })
 
 # %% [markdown]
-# A word that the language does not have gives an error that names its nearest words: try *dragon*. Then try each end of
-# the temperature slider, and several seeds.
+# 1. Try *dragon*: a word that the language does not have gives an error that names its nearest words.
+# 2. Try each end of the temperature slider, and several seeds. The heading says whether the grammar could have written
+#    the story.
+# 3. At temperature 3, try top-k 8, 3 and 1. With 1, the temperature no longer matters.
+# 4. *Anna has a red ball. She takes the green ball to the park. Max asks: What colour is the ball? She says: It is*
+#    Which colour does it believe?
 #
 # ### Exercise: sampling with temperature
 #
@@ -622,14 +710,14 @@ def right_stories(temperature, stories=200):
 
 
 share = {temperature: right_stories(temperature) for temperature in (0.0, 0.5, 1.0, 2.0)}
-claim("at temperature 0.5, over 90 % of 200 stories are flawless", share[0.5][0] > 0.9)
-claim("at temperature 1, fewer than 90 %", share[1.0][0] < 0.9)
+claim("at temperature 0.5, over 85 % of 200 stories are flawless", share[0.5][0] > 0.85)
+claim("at temperature 1, over 5 points fewer", share[1.0][0] < share[0.5][0] - 0.05)
 claim("at temperature 2, fewer than 10 %", share[2.0][0] < 0.1)
 claim("at temperature 0, it writes one single story", len(set(share[0.0][1])) == 1)
 
 # %%
 flawless = {temperature: sum(map(data.grammatical, set(made))) for temperature, (_, made) in share.items()}
-claim("0.5 gives the most different flawless stories of the four", max(flawless, key=flawless.get) == 0.5)
+claim("0.5 gives the largest number of different flawless stories", max(flawless, key=flawless.get) == 0.5)
 known = set(data.stories(20_000)).intersection(share[0.5][1] + share[1.0][1])
 claim("none of the 400 stories at 0.5 and 1 stands among the 20,000 that it learned from", not known)
 
@@ -651,6 +739,13 @@ recall(
 #
 # A checkpoint holds the weights as `safetensors`, a format that can only contain numbers: nothing in it is executed
 # when it is loaded, unlike a pickle file. Beside it stands a **model card** that says where the weights come from.
+# This is from the card of the model that you have been using:
+
+# %%
+print("\n".join(checkpoint.card("story_gpt").splitlines()[2:9]))
+
+# %% [markdown]
+# Now save one, load it, and damage the file.
 
 # %%
 import tempfile
