@@ -480,7 +480,7 @@ def test_arrays_travel_as_float32_and_everything_else_as_it_is():
 
 def test_a_frame_carries_the_layout_only_when_it_changed(monkeypatch):
     figure, messages = LiveFigure(), []
-    monkeypatch.setattr(figure, "send", lambda content, buffers: messages.append((content, buffers)))
+    monkeypatch.setattr(figure.channel, "send", lambda content, buffers: messages.append((content, buffers)))
     spec = {"data": [{"y": np.zeros(3)}], "layout": {"title": {"text": "a"}}}
     figure.show([spec])
     assert messages == [], "nobody is looking"
@@ -495,7 +495,7 @@ def test_a_frame_carries_the_layout_only_when_it_changed(monkeypatch):
 
 def test_a_browser_that_lags_behind_gets_fewer_frames(monkeypatch):
     figure = LiveFigure()
-    monkeypatch.setattr(figure, "send", lambda content, buffers: None)
+    monkeypatch.setattr(figure.channel, "send", lambda content, buffers: None)
     assert not figure.wants_frame
     figure._receive(None, {"type": "ready", "view": "a"}, [])
     figure.show([])

@@ -4,9 +4,12 @@
 const LOADED = "__course_utils_plotly";
 const QUIET_MS = 5000; // a screen reader is told at most this often
 
+function other(model, name) {
+  return model.widget_manager.get_model(model.get(name).slice("IPY_MODEL_".length));
+}
+
 async function loadPlotly(model) {
-  const id = model.get("library").slice("IPY_MODEL_".length);
-  const library = await model.widget_manager.get_model(id);
+  const library = await other(model, "library");
   const packed = new Blob([library.get("code")]).stream().pipeThrough(new DecompressionStream("gzip"));
   const url = URL.createObjectURL(new Blob([await new Response(packed).text()], { type: "text/javascript" }));
   await new Promise((resolve, reject) => {
@@ -94,8 +97,6 @@ class View {
   }
 
   async open() {
-    this.onMessage = (content, buffers) => this.receive(content, buffers);
-    this.model.on("msg:custom", this.onMessage);
     this.resize = new ResizeObserver(() => this.fit());
     this.resize.observe(this.plots);
     this.seen = new IntersectionObserver(() => this.schedule());
@@ -105,16 +106,19 @@ class View {
     this.theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
     this.status.textContent = "Loading the figure …";
     try {
+      this.channel = await other(this.model, "channel");
       this.Plotly = await plotly(this.model);
     } catch (error) {
       this.status.textContent = `The figure cannot be drawn: ${error.message}. Reload the page.`;
       return;
     }
+    if (this.closed) return;
+    this.channel.on("msg:custom", this.receive, this);
     this.tell({ type: "ready" });
   }
 
   close() {
-    this.model.off("msg:custom", this.onMessage);
+    this.channel?.off("msg:custom", this.receive, this);
     for (const observer of [this.resize, this.seen, this.theme]) observer.disconnect();
     for (const node of this.plots.children) this.Plotly?.purge(node);
     this.closed = true;
@@ -123,7 +127,7 @@ class View {
 
   tell(message) {
     try {
-      this.model.send({ ...message, view: this.id });
+      this.channel?.send({ ...message, view: this.id });
     } catch (error) {
       console.debug("the kernel has gone", error); // it was restarted: the cell has to be run again
     }

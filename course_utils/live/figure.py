@@ -48,16 +48,23 @@ class LiveFigure(anywidget.AnyWidget):
     _esm = FOLDER / "figure.js"
     _css = FOLDER / "style.css"
     library = traitlets.Instance(PlotlyLibrary).tag(sync=True, **ipywidgets.widget_serialization)
+    # anywidget drops all messages to a model that was not up within two seconds, as on a busy page. A plain widget
+    # carries the frames: it is up at once.
+    channel = traitlets.Instance(ipywidgets.Widget).tag(sync=True, **ipywidgets.widget_serialization)
 
     def __init__(self, *, on_ready=None, on_alone=None):
-        super().__init__(library=plotly_library())
+        super().__init__(library=plotly_library(), channel=ipywidgets.Widget())
         self._lock = threading.Lock()
         self._views: set[str] = set()
         self._sent, self._drawn, self._sent_at = 0, 0, 0.0
         self._unanswered_since: float | None = None
         self._skeleton, self._last = None, None
         self._on_ready, self._on_alone = on_ready, on_alone
-        self.on_msg(self._receive)
+        self.channel.on_msg(self._receive)
+
+    def close(self) -> None:
+        self.channel.close()
+        super().close()
 
     @property
     def wants_frame(self) -> bool:
@@ -109,7 +116,7 @@ class LiveFigure(anywidget.AnyWidget):
         self._sent += 1
         self._sent_at = time.monotonic()
         self._unanswered_since = self._unanswered_since or self._sent_at
-        self.send(content | {"n": self._sent}, buffers)
+        self.channel.send(content | {"n": self._sent}, buffers)
 
     def _receive(self, _widget, content, _buffers) -> None:
         kind = content.get("type")

@@ -243,6 +243,27 @@ def test_a_closed_page_pauses_the_run_and_the_next_page_says_so(browser, own_pan
     again.page.close()
 
 
+def test_a_panel_works_where_anywidget_has_given_it_up(open_notebook):
+    notebook = open_notebook("panels.ipynb")
+    # anywidget drops every message to a model that was not up within two seconds. Here none is up in time.
+    notebook.page.evaluate("""() => {
+      AbortSignal.timeout = () => {
+        const late = new AbortController();
+        queueMicrotask(() => late.abort());
+        return late.signal;
+      };
+    }""")
+    notebook.run_all()
+    panel = notebook.panel("First panel")
+    panel.drawn()
+    start(panel)
+    panel.click("Pause")
+    panel.wait_status("ready")
+    given_up = [error for error in notebook.errors if "[anywidget] Failed to initialize model" in error]
+    assert given_up == notebook.errors != []
+    notebook.errors.clear()
+
+
 def test_a_second_view_of_the_panel(own_panel):
     notebook = own_panel.notebook
     start(own_panel)
