@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import time
@@ -125,3 +126,10 @@ class Session:
             now = time.perf_counter()
             if now - since > 0.5:
                 self.rate, since, counted = counted / (now - since), now, 0
+
+
+@atexit.register
+def _end() -> None:
+    """End a run before its kernel ends: it would draw a picture into a connection that has just been closed."""
+    if _training is not None:
+        _training.pause()
