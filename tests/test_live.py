@@ -398,8 +398,8 @@ def test_a_panel_reads_the_same_in_every_session(panel):
         bundle["text/plain"]
         == repr(panel)
         == (
-            "Test panel: a live panel. Controls: lr, weight_decay, batch_size, width. Shows: Loss, Knows, Sample. "
-            "Run this cell, then press Start."
+            "Test panel: a live panel. Controls: lr, weight_decay, batch_size, width. Shows: Loss, Knows,\n"
+            "Sample. Run this cell, then press Start."
         )
     )
 

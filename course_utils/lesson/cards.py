@@ -6,11 +6,14 @@ import functools
 import html
 import os
 import re
+import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Sequence
 
 import ipywidgets as widgets
+
+from course_utils.live.card import COLUMNS
 
 RIGHT, WRONG = "#009E73", "#D55E00"
 COLOURS = {"predict": "#0072B2", "recall": "#E69F00", "quiz": RIGHT, "map": "#0072B2"}
@@ -119,7 +122,7 @@ class Card:
         self.notice.layout.display = None
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {**self.widget._repr_mimebundle_(), "text/plain": self.summary}
+        return {**self.widget._repr_mimebundle_(), "text/plain": repr(self)}
 
     def __repr__(self) -> str:
-        return self.summary
+        return "\n".join(textwrap.fill(line, COLUMNS, subsequent_indent="  ") for line in self.summary.splitlines())

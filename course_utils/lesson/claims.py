@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import torch
 
+from course_utils.live.card import COLUMNS
+
 
 def claim(text: str, ok: bool, **measured: float) -> None:
-    """Print one line: `✓ text`, or `✗ text (measured: name value, ...)` when it does not hold.
+    """Print `✓ text`, or `✗ text (measured: name value, ...)` when it does not hold.
 
     `ok` is a comparison's result; a number is refused, since almost any number would count as true.
     """
@@ -16,11 +20,9 @@ def claim(text: str, ok: bool, **measured: float) -> None:
     if not isinstance(ok, bool | np.bool_):
         raise TypeError(f"claim: ok is {ok!r}, not True or False; pass a comparison, such as accuracy > 0.6")
     text = " ".join(text.split())
-    if ok:
-        print(f"✓ {text}")
-        return
     values = ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in measured.items())
-    print(f"✗ {text} (measured: {values})" if values else f"✗ {text}")
+    line = f"✓ {text}" if ok else f"✗ {text} (measured: {values})" if values else f"✗ {text}"
+    print(textwrap.fill(line, COLUMNS, subsequent_indent="  "))
 
 
 def _short(value: object) -> str:

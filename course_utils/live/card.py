@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,7 @@ import ipywidgets as w
 
 from course_utils.live.picture import png
 
+COLUMNS = 96  # JupyterLab breaks longer lines in the middle of a word
 _cards: dict[str, Card] = {}  # the newest card of each title: running its cell again closes the earlier one
 
 
@@ -96,10 +98,10 @@ class Card:
             widget.close()
 
     def __repr__(self) -> str:
-        return self.describe()
+        return textwrap.fill(self.describe(), COLUMNS)
 
     def _repr_mimebundle_(self, **_):
-        words = {"text/plain": self.describe()}
+        words = {"text/plain": repr(self)}
         if os.environ.get("COURSE_PICTURES"):  # the notebook is being built: a picture is what gets stored
             picture = self.picture()
             return words | ({"image/png": png(*picture)} if picture else {})
