@@ -57,6 +57,7 @@ def _strongest(weights: torch.Tensor, words: list[str]) -> str:
 
 def embedding_panel(models: Models) -> Explorer:
     """The embeddings of words by kind, in the two directions in which they differ most."""
+
     def draw(*, model, kinds):
         chosen = KINDS if kinds == "all" else {kind: KINDS[kind] for kind in kinds.split(" and ")}
         words = sum(chosen.values(), ())
@@ -65,7 +66,11 @@ def embedding_panel(models: Models) -> Explorer:
         spec = figures.points(plane[:, 0].numpy(), plane[:, 1].numpy(), words, groups=groups, title="Token embeddings",
                               x_title="first principal component", y_title="second principal component")  # fmt: skip
         spec["layout"]["height"] = 520
-        return Shown(figures=[spec], summary=f"This plane holds {share:.0%} of how these embeddings differ.")
+        left_out = _label_(spec, label_sides(plane, words))
+        summary = f"This plane holds {share:.0%} of how these embeddings differ."
+        if left_out:
+            summary += f" Labels without room are left out ({left_out}): point at a mark to read its word."
+        return Shown(figures=[spec], summary=summary)
 
     options = ("all", "she and he", "colour and object", "object and place", "feeling and colour")
     return Explorer(draw, title="Words as points", controls={
@@ -79,3 +84,36 @@ def principal_plane(table: torch.Tensor) -> tuple[torch.Tensor, float]:
     centred = table - table.mean(0)
     u, s, _ = torch.linalg.svd(centred, full_matrices=False)
     return u[:, :2] * s[:2], float((s[:2] ** 2).sum() / (s**2).sum())
+
+
+WIDE, HIGH = 760, 370  # pixels of the plane at the least
+SIDES = {"top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0),
+         "top right": (1, 1), "top left": (-1, 1), "bottom right": (1, -1), "bottom left": (-1, -1)}  # fmt: skip
+
+
+def label_sides(plane: torch.Tensor, words: list[str]) -> list[str | None]:
+    """Where each word's label stands beside its mark so that no two meet; None for a word without room."""
+    low, high = plane.min(0).values, plane.max(0).values
+    marks = ((plane - low) / (high - low).clamp(min=1e-9) * torch.tensor([WIDE, HIGH])).tolist()
+    taken, sides = [(x, y, 5, 5) for x, y in marks], []  # centre, half the width, half the height
+    for (x, y), word in zip(marks, words, strict=True):
+        wide, high = 3.4 * len(word), 6
+        free = {}
+        for side, (right, up) in SIDES.items():
+            box = (x + right * (wide + 7), y + up * 13, wide, high)
+            if all(abs(box[0] - b[0]) >= wide + b[2] or abs(box[1] - b[1]) >= high + b[3] for b in taken):
+                free[side] = box
+        sides.append(next(iter(free), None))
+        taken += list(free.values())[:1]
+    return sides
+
+
+def _label_(spec: dict, sides: list[str | None]) -> int:
+    """Moves the labels of a picture of points to these sides, and returns how many stay away."""
+    rest = iter(sides)
+    for group in spec["data"]:
+        places = [next(rest) for _ in group["text"]]
+        group |= {"hovertext": group["text"], "hoverinfo": "text",
+                  "text": [word if place else "" for word, place in zip(group["text"], places, strict=True)],
+                  "textposition": [place or "top center" for place in places]}  # fmt: skip
+    return sides.count(None)

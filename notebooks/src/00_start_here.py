@@ -28,6 +28,8 @@
 # | **use** | the model answers and writes | [01 Pretraining](01_pretraining.ipynb), section 8 |
 #
 # Each notebook starts from a checkpoint, so any of them can be opened first. The usual order is 01, 02, 03, 04.
+# Inside a notebook, sections use what earlier ones made. To begin in the middle, open that section and choose *Run >
+# Run All Above Selected Cell*.
 #
 # - **Pretraining** is no special algorithm. The word only says that the model has been trained already when you get
 #   it. It is the P in GPT (generative pretrained transformer). People use such models through a commercial API, such
