@@ -123,10 +123,10 @@ SHOWN = {
     "learning rate and frozen parts": (0, 4, 5, 6),
 }
 SIDES = dict.fromkeys(FAMILIES, "bottom center") | {
-    "everything, by learning rate": "top left",
-    "LoRA of rank 1, by learning rate": "bottom right",
-    "LoRA of rank 4, by learning rate": ["middle left"] + ["bottom right"] * 3,
-    "LoRA of rank 16, by learning rate": ["middle left"] * 2 + ["top center"] * 2,
+    "everything, by learning rate": ["bottom center", "top left", "top left", "top center", "top center"],
+    "LoRA of rank 1, by learning rate": ["bottom right"] * 2 + ["bottom center", "bottom right"],
+    "LoRA of rank 4, by learning rate": "bottom right",
+    "LoRA of rank 16, by learning rate": ["middle left"] * 2 + ["top center", "top right"],
 }
 
 
@@ -149,7 +149,7 @@ def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
         spec = figures.points(x, y, [label for _, label in reached], groups=[name for name, _ in reached],
                               title=AGAINST, x_title=FORGOTTEN, y_title="questions answered right",
                               sides=SIDES, joined=[name for name in FAMILIES if "learning rate" in name],
-                              x_log=True, x_range=(0.55, 9), y_range=(0, 1.06))  # fmt: skip
+                              x_log=True, x_range=(0.55, 9), y_range=(0.4 if min(y) > 0.4 else 0, 1.06))  # fmt: skip
         spec["layout"]["xaxis"]["tickvals"] = [0.5, 1, 2, 4, 8]
         spec["layout"]["height"] = 480
         best = min(((a, label) for (_, label), a, b in zip(reached, x, y, strict=True) if b > 0.9), default=None)

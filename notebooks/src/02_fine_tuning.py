@@ -6,6 +6,8 @@
 #
 # **Time:** 90 minutes, or 40 for sections 1, 3 and 4. **Know first:** what a loss, a learning rate and a GPT's layers
 # are: sections 1 to 3 of [01 Pretraining](01_pretraining.ipynb).
+# To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: sections use what earlier
+# ones made.
 #
 # After this notebook you can
 #
@@ -72,7 +74,7 @@ panels.question_panel(title="Questions about stories", settings=["start", "examp
 
 # %%
 levels = data.ladder()
-pretrained = questions.question_recipe().start(0).model
+pretrained = questions.question_recipe().start(0).model.cpu()  # it does not train: it is only asked
 first = questions.answers(pretrained)["new"]
 claim("before the first step, the pretrained model's loss on the answers is over twice ln V",
       first > 2 * levels["ln V"], loss=first)
@@ -92,7 +94,7 @@ claim("the pretrained model gives He and She over 95 % between them",
 recall(
     "before-the-first-step",
     answer="far more than ln 116",
-    because="it gives *he* and *she* 98 % between them, since in stories an answer begins with *he says*. To be sure "
+    because="it gives He and She 98 % between them, since in stories an answer begins with “He says”. To be sure "
     "of the wrong thing costs more than to know nothing.",
 )
 
@@ -367,8 +369,8 @@ class LoRALayerSolution(torch.nn.Module):
 check("lora-layer", LoRALayerSolution, solution=True)
 
 # %%
-rows = data.story_rows(data.stories(20, seed=5))[0]
 plain, run = (questions.question_recipe(moves=way).start(0) for way in ("everything", "LoRA"))
+rows = data.story_rows(data.stories(20, seed=5))[0].to(run.device)
 claim("with B = 0, the logits are exactly those of the pretrained model",
       torch.equal(plain.model(rows)[0], run.model(rows)[0]))
 layers = [(64, 192), (64, 64), (64, 256), (256, 64)] * 2  # (d_in, d_out) of each matrix in the two blocks
@@ -846,7 +848,7 @@ predict(
 )
 
 # %%
-tuned = training.finish(keeping.keep_recipe(measured=False).start(0)).model
+tuned = training.finish(keeping.keep_recipe(measured=False).start(0)).model.cpu()  # beside the story GPT, to be mixed
 between_panel({"300 steps on questions": lambda: tuned, "your model of section 5": lambda: kept.model},
               title="Between the story GPT and one that answers")
 
