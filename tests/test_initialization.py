@@ -653,7 +653,7 @@ def test_a_probe_refuses_what_it_does_not_know():
 def test_statistics_in_numbers():
     found = statistics(torch.tensor([-2.0, 0.0, 1.0, 2.0]))
     assert (found.mean, found.second_moment, found.active, found.reach) == (0.25, 2.25, 0.5, 2.0)
-    assert len(found.counts) == 60 and sum(found.counts) == 4
+    assert len(found.counts) == 61 and sum(found.counts) == 4
     assert sum(found.counts[:30]) == 1
     silent = statistics(torch.zeros(5))
     assert (silent.second_moment, silent.reach, sum(silent.counts)) == (0.0, 0.0, 0)

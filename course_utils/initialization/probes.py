@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from course_utils.models import GPT, MLP
 
-BINS = 60  # of a histogram; an even number, so that zero is an edge
+BINS = 61  # of a histogram; an odd number, so that the values that are exactly 0 stand in the middle
 
 
 @dataclass(frozen=True)
 class Statistics:
     """A tensor in a few numbers. active: the share of values above 0.
 
-    counts: how many finite values lie in each of 60 equal bins from -reach to reach, the largest magnitude.
+    counts: how many finite values lie in each of 61 equal bins from -reach to reach, the largest magnitude.
     """
 
     mean: float

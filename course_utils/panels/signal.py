@@ -128,7 +128,7 @@ def _density(one: Statistics) -> np.ndarray:
         return np.zeros(len(SHAPE))
     counts = np.array(one.counts, dtype=float)
     edge, width = one.reach / root, 2 * one.reach / root / len(counts)
-    place = np.floor((SHAPE + edge) / width + 1e-6).astype(int)  # the bin of each point; 0 lies in the upper one
+    place = np.floor((SHAPE + edge) / width).astype(int)  # the bin of each point
     within = (place >= 0) & (place < len(counts))
     return np.where(within, counts[place.clip(0, len(counts) - 1)], 0.0) / counts.sum() / width
 

@@ -20,6 +20,9 @@
 # - say why the best learning rate moves with the width, and how to stop it,
 # - start from a trained model, also from a wider one, and say when that hurts,
 # - choose a start, and say what normalization, residuals and the optimizer forgive.
+#
+# To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: a section uses what earlier
+# ones made.
 
 # %%
 import math
