@@ -129,6 +129,7 @@ def sizes_panel() -> Explorer:
                                          low=values.min(1), high=values.max(1), style=style, markers=True))  # fmt: skip
         spec = figures.lines(series, title="On 540 test images: mean, lowest and highest seed", x_log=True,
                              x_title="hidden units of the teacher", y_title="share of images")  # fmt: skip
+        spec["layout"]["xaxis"] |= {"tickmode": "array", "tickvals": list(sizes.TEACHER_WIDTHS)}
         accuracy = [float(np.mean(row["student"])) for row in found]
         best = int(np.argmax(accuracy))
         words = f"teachers of {sizes.TEACHER_WIDTHS[best]} units have the best students, {accuracy[best]:.1%} right."

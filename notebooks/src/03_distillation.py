@@ -21,6 +21,9 @@
 # - teach one ability and check that the others were not carried,
 # - say why a better teacher need not make a better student, and what agreement does not tell,
 # - write soft targets, the distillation loss, its gradient at a high temperature, and a copy of layers.
+#
+# To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: a section uses what earlier
+# ones made.
 
 # %%
 import numpy as np
