@@ -6,6 +6,8 @@
 #
 # **Time:** 90 minutes, or 25 for sections 1, 2 and 8. **Know first:** Python, and roughly what a neural network and a
 # gradient are. [00 Start here](00_start_here.ipynb) shows how the panels work.
+# To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: sections use what earlier ones
+# made.
 #
 # After this notebook you can
 #
@@ -201,9 +203,11 @@ panel
 # %% [markdown]
 # Things to try, once a run has finished. Pin it first, so that you can compare.
 #
-# 1. **Context 8.** The model sees only 8 tokens of a story. Which curves suffer, and which do not?
+# 1. **Context 8.** The model now reads and writes only the first 8 tokens of a story. No place and no feeling comes so
+#    early, so these curves are missing. Its loss stays far above the floor, which holds for whole stories: the first
+#    words are the hardest to guess.
 # 2. **Width 16, then 128.** Watch the loss and the steps per second.
-# 3. **One layer.** Look at the coloured thing and the place.
+# 3. **One layer.** Look at the coloured thing and the place: are two layers needed for them?
 # 4. **Three runs** side by side. How far apart are their curves? A smaller gap between two settings says nothing.
 
 # %%
