@@ -6,8 +6,8 @@
 #
 # **Time:** 90 minutes, or 25 for sections 1, 2 and 8. **Know first:** Python, and roughly what a neural network and a
 # gradient are. [00 Start here](00_start_here.ipynb) shows how the panels work.
-# To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: sections use what earlier ones
-# made.
+# To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: sections use what earlier
+# ones made.
 #
 # After this notebook you can
 #
