@@ -140,8 +140,8 @@ def test_warnings_are_not_stored():
 
 
 def test_a_kind_of_output_that_nobody_compares_is_refused():
-    with pytest.raises(builder.BuildError, match="cell 0 shows text/html"):
-        run("from IPython.display import HTML; HTML('<b>bold</b>')")
+    with pytest.raises(builder.BuildError, match="cell 0 shows application/json"):
+        run("from IPython.display import JSON; JSON({})")
 
 
 def test_a_failed_build_leaves_the_old_notebook(tmp_path):

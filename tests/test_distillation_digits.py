@@ -266,11 +266,11 @@ def test_values_typed_beyond_the_sliders_get_a_reason(monkeypatch):
     monkeypatch.delenv("COURSE_STRICT", raising=False)
     panel = soft_labels.soft_label_panel()
     panel.controls["image"].value = 600
-    assert "choose 0 to 539" in panel._errors.value
+    assert "choose 0 to 539" in panel._notice.value
     panel.controls["image"].value = 5
-    assert panel._errors.value == ""
+    assert panel._notice.value == ""
     panel.controls["temperature"].value = 0
-    assert "choose a number above 0" in panel._errors.value
+    assert "choose a number above 0" in panel._notice.value
 
 
 def test_a_bias_finds_more_of_the_digit_left_out():

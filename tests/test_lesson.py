@@ -119,11 +119,11 @@ def test_a_damaged_file_is_kept_aside_and_said_once(bad, tmp_path):
     path.write_bytes(bad if isinstance(bad, bytes) else bad.encode())
     before = path.read_bytes()
     card = ask()
-    assert "is damaged. It is kept as progress.json.damaged" in card.notice.value and shown(card.notice)
+    assert "is damaged. It is kept as progress.json.damaged" in card._notice.value and shown(card._notice)
     assert (tmp_path / "progress.json.damaged").read_bytes() == before
     card.choice.value = "96"
     assert Progress(path).read().predictions["first-loss"].last == "96"
-    assert not shown(bring_back().notice)
+    assert not shown(bring_back()._notice)
 
 
 def test_a_second_damaged_file_does_not_replace_the_first(tmp_path):
@@ -154,7 +154,7 @@ def test_a_folder_in_the_files_place_is_left_alone(tmp_path):
     (folder / "mine.txt").write_text("mine")
     card = ask()
     card.choice.value = "96"
-    assert "kept until this kernel stops" in card.notice.value
+    assert "kept until this kernel stops" in card._notice.value
     assert "You predicted: <b>96</b>" in bring_back().body.value
     assert (folder / "mine.txt").read_text() == "mine" and os.listdir(tmp_path) == ["progress.json"]
 
@@ -165,7 +165,7 @@ def test_a_file_in_the_folders_place_is_survived(tmp_path, monkeypatch):
     card = ask()
     card.choice.value = "0"
     assert my_progress().read().predictions["first-loss"].last == "0"
-    assert "kept until this kernel stops" in card.notice.value
+    assert "kept until this kernel stops" in card._notice.value
 
 
 def test_a_read_only_folder_keeps_memory_until_it_can_be_written(tmp_path, monkeypatch):
@@ -318,7 +318,7 @@ def test_text_does_not_depend_on_the_learner():
     assert texts[1] == "The answer: ln 96 ≈ 4.56. Because a uniform guess costs ln V."
     for card in stored:
         bundle = card._repr_mimebundle_()
-        assert set(bundle) == {"text/plain", VIEW} and bundle[VIEW]["model_id"] == card.widget.model_id
+        assert set(bundle) == {"text/plain", VIEW} and bundle[VIEW]["model_id"] == card.box.model_id
 
 
 def all_html(widget) -> str:
@@ -334,7 +334,7 @@ def test_texts_are_escaped():
     test = quiz("x", [Question(bad, {bad: bad, "b": bad}, bad)])
     test.choices[0].value = bad
     for one in (card, back, test):
-        assert bad not in all_html(one.widget) and html.escape(bad) in all_html(one.widget)
+        assert bad not in all_html(one.box) and html.escape(bad) in all_html(one.box)
 
 
 @pytest.mark.parametrize("options", [[], ["only"], ["a", "a"]])
@@ -360,8 +360,8 @@ def test_an_error_in_a_callback_is_shown_and_raised_only_when_strict(monkeypatch
         card.choice.value = "96"
     monkeypatch.delenv("COURSE_STRICT")
     card.choice.value = "0"
-    assert "<summary>✗ RuntimeError: &lt;broken&gt;</summary>" in card.notice.value and shown(card.notice)
-    assert "test_lesson.py" in card.notice.value
+    assert "<summary>RuntimeError: &lt;broken&gt;</summary>" in card._notice.value and shown(card._notice)
+    assert "test_lesson.py" in card._notice.value
 
 
 # Quiz

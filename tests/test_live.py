@@ -277,8 +277,8 @@ def test_an_error_in_the_run_is_shown_with_its_traceback_folded(monkeypatch):
 
     panel = TrainingPanel(lambda: Experiment(model=lambda g: MLP([4, 3]), batches=failing), title="Fails")
     panel.start()
-    wait(lambda: panel._errors.value)
-    shown = panel._errors.value
+    wait(lambda: panel._notice.value)
+    shown = panel._notice.value
     assert "ZeroDivisionError: a &lt;b&gt;bad&lt;/b&gt; batch" in shown and "<details" in shown
     panel.close()
 
@@ -293,9 +293,9 @@ def test_settings_that_do_not_go_together_leave_the_old_run(monkeypatch):
 
     panel = TrainingPanel(picky, title="Picky", settings=["width"])
     panel.settings["width"].value = 32
-    assert "choose 30 or 33" in panel._errors.value
+    assert "choose 30 or 33" in panel._notice.value
     panel.settings["width"].value = 64
-    assert panel._errors.value == "" and panel.session.runs[0].model.sizes == [4, 64, 3]
+    assert panel._notice.value == "" and panel.session.runs[0].model.sizes == [4, 64, 3]
     panel.close()
 
 
@@ -595,9 +595,9 @@ def test_an_explorers_error_is_shown_and_passes(monkeypatch):
     monkeypatch.delenv("COURSE_STRICT")
     made = explorer()
     made.controls["power"].value = 4
-    assert "power 4: choose less" in made._errors.value and made.shown.summary == "a2"
+    assert "power 4: choose less" in made._notice.value and made.shown.summary == "a2"
     made.controls["power"].value = 3
-    assert made._errors.value == "" and made.shown.summary == "a3"
+    assert made._notice.value == "" and made.shown.summary == "a3"
 
 
 # --- the machine --------------------------------------------------------------------------------------------------

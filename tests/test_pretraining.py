@@ -261,9 +261,9 @@ def test_the_prompt_box_writes_on_and_refuses_what_it_cannot_read(gpt, monkeypat
     assert "between 1.0 equally likely" in panel.shown.summary
     monkeypatch.delenv("COURSE_STRICT", raising=False)
     panel.controls["prompt"].value = "a dragon"
-    assert "unknown word" in panel._errors.value and "dragon" in panel._errors.value
+    assert "unknown word" in panel._notice.value and "dragon" in panel._notice.value
     panel.controls["prompt"].value = "the " * 64
-    assert "reads at most 63" in panel._errors.value
+    assert "reads at most 63" in panel._notice.value
 
 
 def test_attention_and_embeddings_come_from_the_model_that_is_chosen(gpt, monkeypatch):
@@ -275,7 +275,7 @@ def test_attention_and_embeddings_come_from_the_model_that_is_chosen(gpt, monkey
     assert not np.array_equal(before, attention.shown.figures[0]["data"][0]["z"])
     monkeypatch.delenv("COURSE_STRICT", raising=False)
     attention.controls["layer"].value = 7
-    assert "2 layers of 4 heads: choose among them" in attention._errors.value
+    assert "2 layers of 4 heads: choose among them" in attention._notice.value
     plane, share = inside.principal_plane(torch.randn(9, 2) @ torch.randn(2, 30))
     assert share == pytest.approx(1) and plane.shape == (9, 2)
     assert "This plane holds" in inside.embedding_panel(models).shown.summary
@@ -313,11 +313,11 @@ def test_the_text_panel_keeps_its_text_where_a_new_one_is_refused(monkeypatch):
     before = panel.text
     for content, reason in FILES:
         panel.picker._receive(None, {"type": "file", "name": "x"}, [content])
-        assert re.search(reason, panel._errors.value) and panel.text is before
+        assert re.search(reason, panel._notice.value) and panel.text is before
     panel.picker._receive(None, {"type": "refused", "text": "x has 100.0 MB: the most is 5.0 MB"}, [])
-    assert "100.0 MB" in panel._errors.value
+    assert "100.0 MB" in panel._notice.value
     panel.picker._receive(None, {"type": "file", "name": "good.txt"}, [b"it was the best of times. " * 40])
-    assert panel.text.startswith("it was") and panel._errors.value == ""
+    assert panel.text.startswith("it was") and panel._notice.value == ""
     panel.session.start(steps=2)
     while panel.session.running:
         time.sleep(0.01)

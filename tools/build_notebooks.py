@@ -28,7 +28,7 @@ from tools.costs import Cost, cost_of, over_budget
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"  # without a kernel it reads "model not found"
-KEPT = ("text/plain", "text/markdown", "text/latex", "image/png")
+KEPT = ("text/plain", "text/html", "text/markdown", "text/latex", "image/png")
 CELL_TIMEOUT = 600  # seconds
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from course_utils.lesson.cards import Card, rich
+from course_utils.lesson.cards import LessonCard, rich
 from course_utils.lesson.progress import Progress, Record, my_progress
 
 NOTEBOOKS = {
@@ -62,7 +62,7 @@ def course_map() -> CourseMap:
     return CourseMap(Path.cwd(), my_progress())
 
 
-class CourseMap(Card):
+class CourseMap(LessonCard):
     """A table of the course. What is done in another kernel appears when the cell runs again."""
 
     def __init__(self, folder: Path, progress: Progress):
@@ -76,12 +76,12 @@ class CourseMap(Card):
         titles = " · ".join(f"{number} {title}" for number, title in NOTEBOOKS.items())
         buttons = widgets.HBox([self.forget, self.really, self.keep])
         super().__init__("map", "Your way through the course", f"Course map: {titles}", [self.table, buttons])
-        self.forget.on_click(self.guarded(lambda _: self._ask(True)))
-        self.keep.on_click(self.guarded(lambda _: self._ask(False)))
-        self.really.on_click(self.guarded(self._forget))
+        self.forget.on_click(self.guard(lambda _: self._ask(True)))
+        self.keep.on_click(self.guard(lambda _: self._ask(False)))
+        self.really.on_click(self.guard(self._forget))
         self._ask(False)
         self.refresh()
-        progress.watch("map", self.guarded(self.refresh))
+        progress.watch("map", self.guard(self.refresh))
         self.tell(progress.take_notice())
 
     def _ask(self, asking: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 
-from course_utils.lesson.cards import Card, as_text, check_options, choice, rich
+from course_utils.lesson.cards import LessonCard, as_text, check_options, choice, rich
 from course_utils.lesson.progress import Prediction, Progress, my_progress
 
 _asked: dict[str, tuple[str, ...]] = {}  # the options of each prediction that this kernel has shown
@@ -26,7 +26,7 @@ def recall(name: str, *, answer: str, because: str) -> RecallCard:
     return RecallCard(name, answer, because, my_progress())
 
 
-class PredictCard(Card):
+class PredictCard(LessonCard):
     """Options of which none is chosen yet; the choice may change until the answer is shown."""
 
     def __init__(self, name: str, question: str, options: Sequence[str], progress: Progress):
@@ -40,8 +40,8 @@ class PredictCard(Card):
         summary = as_text("Predict: " + question, options)
         super().__init__("predict", question, summary, [self.choice, self.status])
         self.refresh()
-        self.choice.observe(self.guarded(self._choose), "value")
-        progress.watch(("predict", name), self.guarded(self.refresh))
+        self.choice.observe(self.guard(self._choose), "value")
+        progress.watch(("predict", name), self.guard(self.refresh))
         self.tell(progress.take_notice())
 
     def _choose(self, change) -> None:
@@ -65,7 +65,7 @@ class PredictCard(Card):
             self.status.value = f'<p class="course-quiet" role="status">{text}</p>'
 
 
-class RecallCard(Card):
+class RecallCard(LessonCard):
     """A prediction beside the answer. Nothing in its text depends on what this learner predicted."""
 
     def __init__(self, name: str, answer: str, because: str, progress: Progress):
@@ -78,8 +78,8 @@ class RecallCard(Card):
         super().__init__("recall", "What you predicted, and what happened", summary, [self.body, self.button])
         self.shown = name in progress.read().predictions
         self.refresh()
-        self.button.on_click(self.guarded(self._show_answer))
-        progress.watch(("recall", name), self.guarded(self.refresh))
+        self.button.on_click(self.guard(self._show_answer))
+        progress.watch(("recall", name), self.guard(self.refresh))
         if self.shown:
             progress.reveal(name)
         self.tell(progress.take_notice())

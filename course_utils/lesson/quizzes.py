@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import ipywidgets as widgets
 
-from course_utils.lesson.cards import RIGHT, WRONG, Card, as_text, check_options, choice, rich
+from course_utils.lesson.cards import RIGHT, WRONG, LessonCard, as_text, check_options, choice, rich
 from course_utils.lesson.progress import Progress, my_progress
 
 
@@ -33,7 +33,7 @@ def quiz(name: str, questions: Sequence[Question]) -> QuizCard:
     return QuizCard(name, questions, my_progress())
 
 
-class QuizCard(Card):
+class QuizCard(LessonCard):
     """Questions below one another; after the first choice the others may be tried for their replies."""
 
     def __init__(self, name: str, questions: Sequence[Question], progress: Progress):
@@ -50,8 +50,8 @@ class QuizCard(Card):
         super().__init__("quiz", title, summary, [*map(self._row, range(len(self.questions))), self.score])
         self.refresh()
         for i, buttons in enumerate(self.choices):
-            buttons.observe(self.guarded(lambda change, i=i: self._choose(i, change["new"])), "value")
-        progress.watch(("quiz", name), self.guarded(self.refresh))
+            buttons.observe(self.guard(lambda change, i=i: self._choose(i, change["new"])), "value")
+        progress.watch(("quiz", name), self.guard(self.refresh))
         self.tell(progress.take_notice())
 
     def _row(self, i: int) -> widgets.Widget:

@@ -53,8 +53,9 @@ class Slider:
 
     def typed(self, value: float) -> float | None:
         """What a typed value counts as; None for what no control of the course can be."""
-        if not (math.isfinite(value) and value >= 0):
+        if not (math.isfinite(value) and value >= 0) or (self.whole and value != round(value)):
             return None
+        value = round(value) if self.whole else value
         return min(max(value, self.low), self.high) if self.firm else value
 
     def tidy(self, value: float) -> float:
@@ -70,9 +71,11 @@ class Dial(w.HBox):
     def __init__(self, control: Slider, value: float):
         self.control = control
         self.slider = control.slider(value)
-        self.box = (w.IntText if control.whole else w.FloatText)(value=value, layout=w.Layout(width="76px"))
+        # Not an IntText: it takes 1e9 for 19, letter by letter.
+        self.box = w.FloatText(value=value, step=1 if control.whole else None, layout=w.Layout(width="76px"))
+        self.word = w.HTML(layout={"display": "none"})  # what is wrong with what was typed
         self.description, self.help = control.label, control.help  # a box has no tooltip
-        super().__init__([self.slider, self.box])
+        super().__init__([self.slider, self.box, self.word])
         self.add_class("cu-dial")
         self.value = value
         self.slider.observe(self._slid, "value")
@@ -86,10 +89,22 @@ class Dial(w.HBox):
             self.value = moved
 
     def _typed(self, change) -> None:
+        if change["new"] == self.value:
+            return
         counts = self.control.typed(change["new"])
+        self._say("" if counts == change["new"] else self._complaint(change["new"]))
         if counts is not None:
             self.value = counts
         self.box.value = self.value  # nothing else is shown than what counts
+
+    def _complaint(self, typed: float) -> str:
+        if self.control.firm and self.control.typed(typed) is not None:
+            return f"from {self.control.low:g} to {self.control.high:g}"
+        return f"{typed:g}: expected a {'whole ' if self.control.whole else ''}number, 0 or more; it is as before"
+
+    def _say(self, words: str) -> None:
+        self.word.value = f'<span class="cu-word" role="status">{words}</span>'
+        self.word.layout.display = None if words else "none"
 
     def _show(self, change) -> None:
         self.box.value = change["new"]

@@ -3,24 +3,51 @@
 
 const LOADED = "__course_utils_plotly";
 const QUIET_MS = 5000; // a screen reader is told at most this often
+const NEWS_MS = 10_000; // a run that trains and says nothing for so long may have lost its kernel
+const STILL_MS = 1500; // a run that has stood for so long gets its picture stored
+const NO_NEWS = "No news for ten seconds: the kernel is busy, or it or its server has gone. If this stays: start " +
+  "JupyterLab again if it has stopped, reload this page, and run the cell again.";
 
 function other(model, name) {
   return model.widget_manager.get_model(model.get(name).slice("IPY_MODEL_".length));
 }
 
+// A page's content policy may forbid scripts from a blob, scripts within the page, or both.
+const WAYS = [
+  async (script, code) => {
+    const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+    await new Promise((done) => {
+      script.onload = script.onerror = done;
+      script.src = url;
+      document.head.append(script);
+    });
+    URL.revokeObjectURL(url);
+  },
+  async (script, code) => {
+    script.textContent = code;
+    document.head.append(script);
+  },
+];
+
 async function loadPlotly(model) {
   const library = await other(model, "library");
   const packed = new Blob([library.get("code")]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const url = URL.createObjectURL(new Blob([await new Response(packed).text()], { type: "text/javascript" }));
-  await new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = url;
-    script.onload = resolve;
-    script.onerror = () => reject(new Error("plotly.js did not load"));
-    document.head.append(script);
-  });
-  URL.revokeObjectURL(url);
-  return window.Plotly;
+  const code = await new Response(packed).text();
+  for (const run of WAYS) {
+    await run(document.createElement("script"), code);
+    if (window.Plotly) return window.Plotly;
+  }
+  throw new Error("this page lets no script of a widget run");
+}
+
+// Which tab, and which load of it: the views of an earlier load have gone, and cannot say so themselves.
+const LOAD = String(Math.random());
+function tab() {
+  try {
+    return (sessionStorage.courseTab ??= String(Math.random()));
+  } catch {
+    return LOAD; // a page without storage
+  }
 }
 
 function plotly(model) {
@@ -114,10 +141,26 @@ class View {
     }
     if (this.closed) return;
     this.channel.on("msg:custom", this.receive, this);
-    this.tell({ type: "ready" });
+    this.news = setInterval(() => this.askNews(), 1000);
+    this.ask(2000);
+  }
+
+  // A message may be lost where the page was busy, or its kernel: so it is said again until there is an answer.
+  ask(wait) {
+    if (this.closed || this.frame) return;
+    this.tell({ type: "ready", tab: tab(), load: LOAD });
+    setTimeout(() => this.ask(2 * wait), wait);
+  }
+
+  askNews() {
+    if (this.root.dataset.status === "running" && performance.now() - this.receivedAt > NEWS_MS) {
+      this.status.textContent = NO_NEWS;
+    }
   }
 
   close() {
+    clearInterval(this.news);
+    clearTimeout(this.still);
     this.channel?.off("msg:custom", this.receive, this);
     for (const observer of [this.resize, this.seen, this.theme]) observer.disconnect();
     for (const node of this.plots.children) this.Plotly?.purge(node);
@@ -136,6 +179,7 @@ class View {
   receive(content, buffers) {
     if (content.type !== "frame") return;
     if (content.skeleton) this.skeleton = content.skeleton;
+    this.receivedAt = performance.now();
     this.frame = { ...content, buffers };
     if (this.waiting) this.tell({ type: "waiting" }); // a hidden page draws nothing, but somebody will come back
     this.schedule();
@@ -163,13 +207,27 @@ class View {
     this.drawnAt = performance.now();
     Object.assign(this.root.dataset, state, { frame: n });
     this.tell({ type: "drawn", n });
+    clearTimeout(this.still);
+    if (state.step > 0 && state.status !== "running") this.still = setTimeout(() => this.keepPicture(), STILL_MS);
+  }
+
+  // Pictures for the notebook's file, on white paper: what is seen when it is opened without a kernel.
+  async keepPicture() {
+    const urls = [];
+    for (const { data, layout, clientWidth: width } of this.plots.children) {
+      if (!width) return;
+      const font = { ...layout.font, color: "#333333" };
+      const paper = { ...layout, font, paper_bgcolor: "white", plot_bgcolor: "white" };
+      urls.push(await this.Plotly.toImage({ data, layout: paper }, { format: "webp", width, height: layout.height }));
+    }
+    this.tell({ type: "picture", urls, summary: this.frame.summary });
   }
 
   drawPlots(skeleton, buffers, summary) {
     while (this.plots.children.length > skeleton.length) this.plots.lastChild.remove();
     while (this.plots.children.length < skeleton.length) {
       const node = element("div", "cu-plot", this.plots);
-      node.setAttribute("role", "img");
+      node.setAttribute("role", "figure"); // not "img": plotly's buttons are in it
     }
     skeleton.forEach((spec, i) => {
       const node = this.plots.children[i];
@@ -221,6 +279,11 @@ function nameControls(el) {
     handle.setAttribute("aria-label", label);
     const box = dial.querySelector("input[type=number]");
     box?.setAttribute("aria-label", `${label}, as a number`);
+    box?.addEventListener("beforeinput", (event) => {
+      const lost = event.data?.match(/[^-+.,0-9eE]/); // a browser drops it without a word
+      box.setCustomValidity(lost ? `${lost[0]} is no part of a number such as 0.01 or 1e-3` : "");
+      if (lost) box.reportValidity();
+    });
     box?.addEventListener("keydown", (event) => {
       if (event.key !== ",") return; // a decimal point to many people: a browser may drop it, and 0,01 would be 1
       event.preventDefault();

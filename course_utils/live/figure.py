@@ -12,13 +12,15 @@ import importlib.resources
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import anywidget
 import ipywidgets
 import numpy as np
 import traitlets
+from IPython import get_ipython
 
 FOLDER = Path(__file__).parent
 UNANSWERED = 2  # frames that may be under way to a browser that has not yet drawn them
@@ -38,28 +40,59 @@ def plotly_library() -> PlotlyLibrary:
     return PlotlyLibrary(code=gzip.compress(script, compresslevel=6))
 
 
+@dataclass
+class _View:
+    """A figure on a page: which tab, which load of it, and since when it owes an answer."""
+
+    tab: str
+    load: str
+    owes_since: float | None = None
+
+    @property
+    def silent(self) -> bool:
+        if self.owes_since is None or _cells.running:
+            return False
+        return time.monotonic() - max(self.owes_since, _cells.ended) > SILENCE
+
+
+class _Cells:
+    """Whether a cell runs: where callbacks wait for cells, no page's answer arrives meanwhile."""
+
+    def __init__(self):
+        self.running, self.ended = False, 0.0
+        shell = get_ipython()
+        if shell is not None:
+            shell.events.register("pre_run_cell", lambda *_: self._now(True))
+            shell.events.register("post_run_cell", lambda *_: self._now(False))
+
+    def _now(self, running: bool) -> None:
+        self.running, self.ended = running, time.monotonic()
+
+
+_cells = _Cells()
+
+
 class LiveFigure(anywidget.AnyWidget):
     """Shows plotly figures, a status line and texts, and redraws them when told to.
 
     on_ready: called, on a widget callback's thread, when a browser view appears.
-    on_alone: called when the last view has gone.
+    on_alone: called when the last view has gone.  on_picture: called with pictures, as addresses, and a sentence,
+    when a run has stood for a moment.
     """
 
     _esm = FOLDER / "figure.js"
-    _css = FOLDER / "style.css"
     library = traitlets.Instance(PlotlyLibrary).tag(sync=True, **ipywidgets.widget_serialization)
     # anywidget drops all messages to a model that was not up within two seconds, as on a busy page. A plain widget
     # carries the frames: it is up at once.
     channel = traitlets.Instance(ipywidgets.Widget).tag(sync=True, **ipywidgets.widget_serialization)
 
-    def __init__(self, *, on_ready=None, on_alone=None):
+    def __init__(self, *, on_ready=None, on_alone=None, on_picture: Callable[[list[str], str], None] | None = None):
         super().__init__(library=plotly_library(), channel=ipywidgets.Widget())
         self._lock = threading.Lock()
-        self._views: set[str] = set()
+        self._views: dict[str, _View] = {}
         self._sent, self._drawn, self._sent_at = 0, 0, 0.0
-        self._unanswered_since: float | None = None
         self._skeleton, self._last = None, None
-        self._on_ready, self._on_alone = on_ready, on_alone
+        self._on_ready, self._on_alone, self._on_picture = on_ready, on_alone, on_picture
         self.channel.on_msg(self._receive)
 
     def close(self) -> None:
@@ -75,8 +108,8 @@ class LiveFigure(anywidget.AnyWidget):
     @property
     def left_alone(self) -> bool:
         """Whether pages had this figure, and none has answered its frames for a minute."""
-        since = self._unanswered_since
-        return bool(self._views) and since is not None and time.monotonic() - since > SILENCE
+        with self._lock:
+            return bool(self._views) and all(view.silent for view in self._views.values())
 
     def show(self, specs: Sequence[dict], *, status="", texts=(), summary="", state=None, progress=None) -> None:
         """Show these figures now. From any thread.
@@ -115,27 +148,44 @@ class LiveFigure(anywidget.AnyWidget):
             self._skeleton = written
         self._sent += 1
         self._sent_at = time.monotonic()
-        self._unanswered_since = self._unanswered_since or self._sent_at
+        for view in self._views.values():
+            view.owes_since = view.owes_since or self._sent_at
         self.channel.send(content | {"n": self._sent}, buffers)
 
     def _receive(self, _widget, content, _buffers) -> None:
-        kind = content.get("type")
-        if kind != "gone":
-            self._unanswered_since = None
-        if kind == "drawn":
-            self._drawn = max(self._drawn, int(content["n"]))
-        elif kind == "ready":
-            with self._lock:
-                self._views.add(content["view"])
-                self._drawn = self._sent
-                if self._last is not None:
-                    self._send_frame(whole=True)
-            if self._on_ready:
-                self._on_ready()
+        kind = content["type"]
+        if kind == "ready":
+            self._greet(content)
         elif kind == "gone":
-            self._views.discard(content["view"])
+            with self._lock:
+                self._views.pop(content["view"], None)
             if not self._views and self._on_alone:
                 self._on_alone()
+        else:
+            self._heard(content)
+
+    def _greet(self, content) -> None:
+        here = _View(content.get("tab", content["view"]), content.get("load", ""))
+        with self._lock:
+            # A reloaded page has left its views behind, and a closed one answers no more.
+            kept = {name: view for name, view in self._views.items()
+                    if not view.silent and (view.tab != here.tab or view.load == here.load)}  # fmt: skip
+            self._views = kept | {content["view"]: here}
+            self._drawn = self._sent
+            if self._last is not None:
+                self._send_frame(whole=True)
+        if self._on_ready:
+            self._on_ready()
+
+    def _heard(self, content) -> None:
+        with self._lock:
+            view = self._views.get(content.get("view"))
+            if view is not None:
+                view.owes_since = None
+        if content["type"] == "drawn":
+            self._drawn = max(self._drawn, int(content["n"]))
+        elif content["type"] == "picture" and self._on_picture:
+            self._on_picture(content["urls"], content["summary"])
 
 
 def pack(value, buffers: list | None = None):

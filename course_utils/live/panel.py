@@ -60,7 +60,8 @@ class TrainingPanel(Card):
         self.knobs = {name: self._knob(name) for name in knobs}
         self._first = {widget: widget.value for widget in self._controls()}
         self.buttons = self._make_buttons()
-        self.figure = LiveFigure(on_ready=self.guard(self._ready), on_alone=self.guard(self.pause))
+        self.figure = LiveFigure(on_ready=self.guard(self._ready), on_alone=self.guard(self.pause),
+                                 on_picture=self.guard(self.keep_picture))
         self._build()
         self._refresh()
 

@@ -1,5 +1,8 @@
 // A file chooser that looks at a file's size before it reads it: a huge file would break the kernel's connection.
 
+const SILENT_MS = 10_000;
+const SILENT = " The kernel does not answer: it is busy, or has been restarted. Run this cell again, then choose the file.";
+
 function megabytes(bytes) {
   return `${(bytes / 1e6).toFixed(1)} MB`;
 }
@@ -27,8 +30,18 @@ function render({ model, el }) {
       model.send({ type: "refused", text });
     } else {
       note.textContent = ` reading ${file.name} …`;
-      model.send({ type: "file", name: file.name }, undefined, [await file.arrayBuffer()]);
-      note.textContent = ` ${file.name}, ${megabytes(file.size)}`;
+      const content = await file.arrayBuffer();
+      const silent = setTimeout(() => { note.textContent = SILENT; }, SILENT_MS);
+      model.off("msg:custom");
+      model.on("msg:custom", () => {
+        clearTimeout(silent);
+        note.textContent = ` ${file.name}, ${megabytes(file.size)}`;
+      });
+      try {
+        model.send({ type: "file", name: file.name }, undefined, [content]);
+      } catch {
+        note.textContent = SILENT;
+      }
     }
     input.value = ""; // the same file may be chosen again
   });

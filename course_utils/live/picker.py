@@ -34,6 +34,7 @@ class FilePicker(anywidget.AnyWidget):
 
     def _receive(self, _widget, content, buffers) -> None:
         if content["type"] == "file":
+            self.send({"type": "taken"})
             self._on_file(content["name"], bytes(buffers[0]))
         else:
             self._on_refused(content["text"])

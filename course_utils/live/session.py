@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from IPython import get_ipython
+
 from course_utils.training import Cost, Experiment, Run, estimate
 
 FRAME_SECONDS = 0.1
@@ -100,6 +102,7 @@ class Session:
 
     def _train(self, steps: int | None) -> None:
         usual = sys.getswitchinterval()
+        _leave_no_trace()
         try:
             sys.setswitchinterval(SWITCH_SECONDS)
             self._loop(steps)
@@ -126,6 +129,17 @@ class Session:
             now = time.perf_counter()
             if now - since > 0.5:
                 self.rate, since, counted = counted / (now - since), now, 0
+
+
+def _leave_no_trace() -> None:
+    """Let this thread's messages name no request that they answer.
+
+    ipykernel 7.4.0 sends what a page says of a widget to the subshell whose request the kernel's last word on that
+    widget answered. A thread's words answer the newest request there was; after a reload nobody listens there.
+    """
+    parent = getattr(getattr(get_ipython(), "kernel", None), "_shell_parent", None)
+    if parent is not None:
+        parent.set({})
 
 
 @atexit.register

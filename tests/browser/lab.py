@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -106,6 +107,30 @@ class Server:
     def close(self) -> None:
         self.process.terminate()
         self.process.wait(30)
+
+
+class SlowPage:
+    """A page whose processor is ``times`` slower than the machine's, within a `with` block."""
+
+    def __init__(self, page, times: float):
+        self.client, self.times = page.context.new_cdp_session(page), times
+
+    def __enter__(self):
+        self.client.send("Emulation.setCPUThrottlingRate", {"rate": self.times})
+
+    def __exit__(self, *_):
+        self.client.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+
+
+@contextlib.contextmanager
+def busy():
+    """Keep one core busy with something else."""
+    loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        loop.kill()
+        loop.wait()
 
 
 class Notebook:
