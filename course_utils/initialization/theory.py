@@ -13,9 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DIVERGED = 1e8  # a variance above this has no fixed point to settle at
+DIVERGED = 1e8  # a variance this many times what a layer makes of ±1 has no fixed point to settle at
 VANISHED = 1e-12  # below this, without biases to feed it, a variance counts as 0
 TOLERANCE = 1e-13  # a search ends when a layer would move the variance by less than this share of it
+LARGEST = 1e100  # its square is a number, too
+STEP = 0.1  # of a quadrature
+FLAT = 20.0  # tanh's slope here is 1e-17
+NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(40)
 MARGINAL = 1e-9  # a slope this near to 1 counts as 1: its length is infinite
 
 
@@ -29,38 +33,50 @@ class Kernel:
     slopes: Callable[[float, float], float]  # q, c -> E f'(u) f'(v)
 
 
-def _normal_grid(step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points on [-9, 9] and their weights under N(0, 1).
+def _points(std: float, reach: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Points u as far as 9 std, or as reach, and their weights under N(0, std^2).
 
-    Equal steps, not Gauss-Hermite's points: for a smooth function they are as exact, and they stay so where the
-    variance is large and tanh looks like a step.
+    Equal steps of asinh u: close together at 0, where tanh turns, even if the normal curve is far wider than the
+    turn. Tanh and the curve have no pole near such a path, so that the sum is exact to rounding.
     """
-    points = np.arange(-9 / step, 9 / step + 1) * step
-    weights = np.exp(-(points**2) / 2)
-    return points, weights / weights.sum()
+    scale = max(1.0, std)
+    end = math.asinh(scale * min(9.0, reach / std if std else 9.0))
+    steps = np.arange(-math.ceil(end / STEP), math.ceil(end / STEP) + 1) * STEP
+    z = np.sinh(steps) / scale
+    return std * z, STEP * np.cosh(steps) / scale * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
-def _by_quadrature(f: Callable, slope: Callable, curvature: Callable) -> Kernel:
-    """The kernel of a smooth nonlinearity, by quadrature."""
-    line, line_weights = _normal_grid(0.01)
-    points, weights = _normal_grid(0.05)
-    half = points >= 0  # the average is even in the second direction
-    half_weights = np.where(points[half] > 0, 2, 1) * weights[half]
+def _saturating(f: Callable, slope: Callable, curvature: Callable) -> Kernel:
+    """The kernel of a smooth, odd nonlinearity whose slope is 0 for |u| > `FLAT`, by quadrature."""
 
     def average(g: Callable, q: float) -> float:
-        return float(line_weights @ g(math.sqrt(q) * line))
+        points, weights = _points(math.sqrt(q))
+        return float(weights @ g(points))
 
-    def pair(g: Callable, q: float, c: float) -> float:
-        # u = along + across, v = along - across: exact at c = 1, where `across` vanishes
-        along = math.sqrt(q * (1 + c) / 2) * points[:, None]
-        across = math.sqrt(q * max(0.0, 1 - c) / 2) * points[half]
-        return float(weights @ (g(along + across) * g(along - across)) @ half_weights)
+    def square(q: float) -> float:
+        return average(lambda u: f(u) ** 2, q)
+
+    def slopes(q: float, c: float) -> float:  # u = along + across, v = along - across
+        along, along_weights = _points(math.sqrt(q * (1 + c) / 2), FLAT)
+        across, across_weights = _points(math.sqrt(q * (1 - c) / 2), FLAT)
+        both = slope(along[:, None] + across) * slope(along[:, None] - across)
+        return float(along_weights @ both @ across_weights)
+
+    def product(q: float, c: float) -> float:
+        # d/dc E f(u) f(v) = q E f'(u) f'(v) (Price 1958), integrated down from c = 1 over the angle acos c
+        scale = max(1.0, math.sqrt(q))
+        end = math.asinh(scale * math.acos(abs(c)))
+        steps = end * (NODES + 1) / 2
+        angles = np.sinh(steps) / scale
+        slices = [slopes(q, math.cos(a)) * math.sin(a) for a in angles]
+        lost = q * end / 2 * float(NODE_WEIGHTS * np.cosh(steps) / scale @ slices)
+        return math.copysign(square(q) - lost, c)
 
     return Kernel(
-        square=lambda q: average(lambda u: f(u) ** 2, q),
+        square=square,
         square_slope=lambda q: average(lambda u: slope(u) ** 2 + f(u) * curvature(u), q),
-        product=lambda q, c: pair(f, q, c),
-        slopes=lambda q, c: average(lambda u: slope(u) ** 2, q) if c == 1 else pair(slope, q, c),
+        product=product,
+        slopes=slopes,
     )
 
 
@@ -70,13 +86,15 @@ def _tanh_slope(u: np.ndarray) -> np.ndarray:
 
 def _gelu_product(q: float, c: float) -> float:
     """E f(u) f(v) for f(u) = u Phi(u): Stein's lemma, with every remaining average a Gaussian integral."""
-    p, d = q * c, math.sqrt((1 + q) ** 2 - (q * c) ** 2)
+    p = q * c
+    d = math.sqrt((1 + q - p) * (1 + q + p))
     rest = (q * q * (1 + q) - p * p * (q - 1)) / ((1 + q) * d)
     return p / 4 + (p * math.asin(p / (1 + q)) + rest) / (2 * math.pi)
 
 
 def _gelu_slopes(q: float, c: float) -> float:
-    p, d = q * c, math.sqrt((1 + q) ** 2 - (q * c) ** 2)
+    p = q * c
+    d = math.sqrt((1 + q - p) * (1 + q + p))
     return 0.25 + (math.asin(p / (1 + q)) + 2 * p / ((1 + q) * d) + p / d**3) / (2 * math.pi)
 
 
@@ -87,7 +105,7 @@ def _gelu_square_slope(q: float) -> float:
 
 
 KERNELS = {
-    "tanh": _by_quadrature(np.tanh, _tanh_slope, lambda u: -2 * np.tanh(u) * _tanh_slope(u)),
+    "tanh": _saturating(np.tanh, _tanh_slope, lambda u: -2 * np.tanh(u) * _tanh_slope(u)),
     "relu": Kernel(  # the arc-cosine kernels of Cho and Saul (2009)
         square=lambda q: q / 2,
         square_slope=lambda q: 0.5,
@@ -132,8 +150,8 @@ def _kernel(activation: str) -> Kernel:
 
 def _check(**numbers: float) -> None:
     for name, value in numbers.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} {value}: expected a finite number, 0 or more")
+        if not 0 <= value <= LARGEST:
+            raise ValueError(f"{name} {value}: expected a finite number, 0 or more (at most {LARGEST:g})")
 
 
 def variance_map(variance: float, sigma_w: float, sigma_b: float, activation: str) -> float:
@@ -198,7 +216,7 @@ def _settled_variance(kernel: Kernel, weight: float, bias: float) -> float:
             q = max(bias, q - excess / slope)  # Newton's step
         else:  # leaving an unstable point: up in leaps, since it may be far; down as the layers go
             q = 2 * q if excess > 0 else q + excess
-        if q > DIVERGED:
+        if q > DIVERGED * max(1.0, weight + bias):
             return math.inf
         if q < VANISHED and bias == 0:
             return 0.0
