@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from course_utils.values import number, whole
+
 DIVERGED = 1e8  # a variance this many times what a layer makes of ±1 has no fixed point to settle at
 VANISHED = 1e-12  # below this, without biases to feed it, a variance counts as 0
 TOLERANCE = 1e-13  # a search ends when a layer would move the variance by less than this share of it
@@ -70,7 +72,7 @@ def _saturating(f: Callable, slope: Callable, curvature: Callable) -> Kernel:
         angles = np.sinh(steps) / scale
         slices = [slopes(q, math.cos(a)) * math.sin(a) for a in angles]
         lost = q * end / 2 * float(NODE_WEIGHTS * np.cosh(steps) / scale @ slices)
-        return math.copysign(square(q) - lost, c)
+        return math.copysign(square(q) - lost, c) if c else 0.0
 
     return Kernel(
         square=square,
@@ -150,8 +152,7 @@ def _kernel(activation: str) -> Kernel:
 
 def _check(**numbers: float) -> None:
     for name, value in numbers.items():
-        if not 0 <= value <= LARGEST:
-            raise ValueError(f"{name} {value}: expected a finite number, 0 or more (at most {LARGEST:g})")
+        number(name, value, f"a finite number, 0 or more, at most {LARGEST:g}", lambda x: 0 <= x <= LARGEST)
 
 
 def variance_map(variance: float, sigma_w: float, sigma_b: float, activation: str) -> float:
@@ -167,8 +168,7 @@ def correlation_map(
 
     Returns the covariance over the next layer's variance; nan if nothing is left of the signal.
     """
-    if not -1 <= correlation <= 1:
-        raise ValueError(f"correlation {correlation}: expected a number from -1 to 1")
+    number("correlation", correlation, "a number from -1 to 1", lambda c: -1 <= c <= 1)
     after = variance_map(variance, sigma_w, sigma_b, activation)
     covariance = sigma_w**2 * _kernel(activation).product(variance, correlation) + sigma_b**2
     return max(-1.0, min(1.0, covariance / after)) if after > 0 else math.nan
@@ -269,22 +269,28 @@ def initial_loss(vocab: int, logit_variance: float = 0.0) -> float:
     ln V + s/2 - (e^s - 1) / (2 V): the second order of E ln sum exp. ValueError above a variance of 1, where
     it no longer holds.
     """
-    if vocab < 1:
-        raise ValueError(f"vocab {vocab}: expected 1 or more")
+    whole("vocab", vocab)
     if not 0 <= logit_variance <= 1:
         raise ValueError(f"logit_variance {logit_variance}: the formula holds from 0 to 1")
     return math.log(vocab) + logit_variance / 2 - math.expm1(logit_variance) / (2 * vocab)
 
 
 def _check_shape(width: int, depth: int) -> None:
-    if width < 1 or depth < 0:
+    if not (width >= 1 and 0 <= depth < math.inf):
         raise ValueError(f"width {width}, depth {depth}: expected 1 or more, and 0 or more")
 
 
 def relu_second_moment(width: int, sigma2: float, depth: int) -> float:
-    """E |h_L|^2 / |h_0|^2 for a bias-free ReLU network with weights N(0, sigma2): (n sigma2 / 2)^L (He et al. 2015)."""
+    """E |h_L|^2 / |h_0|^2 for a bias-free ReLU network with weights N(0, sigma2): (n sigma2 / 2)^L (He et al. 2015).
+
+    inf where that is beyond 1.8e308, the largest of floating-point numbers.
+    """
     _check_shape(width, depth)
-    return (width * sigma2 / 2) ** depth
+    _check(sigma2=sigma2)
+    try:
+        return (width * sigma2 / 2) ** depth
+    except OverflowError:
+        return math.inf
 
 
 def dead_probability(width: int, depth: int) -> float:
