@@ -207,7 +207,9 @@ def mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Logits (..., classes), targets (...) whole numbers.
     """
     flat = targets.flatten() if targets.is_floating_point() else targets.flatten().long()
-    loss = F.cross_entropy(logits.flatten(0, -2), flat, ignore_index=IGNORE)
+    rows = logits.flatten(0, -2)  # (places, classes)
+    rows = rows.float() if rows.dtype == torch.float16 else rows  # whose sum over a large batch is infinite
+    loss = F.cross_entropy(rows, flat, ignore_index=IGNORE).to(logits.dtype)
     return torch.where((flat != IGNORE).any(), loss, 0.0)
 
 
@@ -222,22 +224,27 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             part.training = mode
 
 
-def check_plain(module: nn.Module) -> None:
-    """TypeError for what is no module, and for a layer whose weight is computed anew in each pass.
+def check_module(model: object) -> None:
+    """TypeError for what is no module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"a {type(model).__name__} is no model: expected a module, such as MLP([64, 128, 10])")
+
+
+def check_plain(module: nn.Module, name: str = "") -> None:
+    """TypeError for a layer whose weight is computed anew in each pass, and for what is no module.
 
     Weight norm, spectral norm, pruning and parametrizations do so: what is written into such a weight is lost.
     """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"a {type(module).__name__} is no model: expected a module, such as MLP([64, 128, 10])")
-    for place, layer in module.named_modules():
+    check_module(module)
+    for place, layer in module.named_modules(prefix=name):
         kept = layer._parameters.keys() | layer._buffers.keys()
-        undo = {name: how for name in vars(layer) for end, how in UNDO.items() if name + end in kept}
+        undo = {weight: how for weight in vars(layer) for end, how in UNDO.items() if weight + end in kept}
         if parametrize.is_parametrized(layer):
             undo |= dict.fromkeys(layer.parametrizations, PARAMETRIZED)
-        for name, how in undo.items():
+        for weight, how in undo.items():
             raise TypeError(
-                f"the {name} of layer {place or type(layer).__name__!r} is computed anew in each pass, so a change "
-                f"of it would be lost: call {how.format(name=name)} first"
+                f"the {weight} of layer {place or type(layer).__name__!r} is computed anew in each pass, so a change "
+                f"of it would be lost: call {how.format(name=weight)} first"
             )
 
 
