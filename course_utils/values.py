@@ -26,7 +26,8 @@ def narrow(result: Tensor, like: Tensor) -> Tensor:
 def number(name: str, value: object, expected: str, fits: Callable[[float], bool]) -> object:
     """The value; ValueError that says what was ``expected``, unless it is one number that fits."""
     try:
-        good = not isinstance(value, str | bytes) and fits(float(value))
+        one = value.detach() if isinstance(value, Tensor) else value
+        good = not isinstance(one, str | bytes) and fits(float(one))
     except (TypeError, ValueError, RuntimeError, OverflowError):
         good = False
     if not good:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -46,27 +46,39 @@ def fisher_diagonal(
     generator = runtime.generator(0) if generator is None else generator
     total, rows = {name: torch.zeros_like(wide(p)) for name, p in trained.items()}, 0
     with models.evaluating(model):
-        for inputs, targets in batches:
-            if len(targets) != len(inputs):
-                raise ValueError(f"{len(targets)} targets for {len(inputs)} rows: give each row its own")
-            for row, target in zip(inputs, targets, strict=True):
-                for share, log_likelihood in FISHER_LABELS[labels](*_answers(model, row, target), generator):
-                    scores = torch.autograd.grad(log_likelihood, list(trained.values()), retain_graph=True,
-                                                 materialize_grads=True) if log_likelihood.requires_grad else ()
-                    for name, score in zip(trained, scores, strict=False):
-                        total[name] += share * wide(score).square()
-                rows += 1
+        for row, target in _rows(batches):
+            for share, log_likelihood in FISHER_LABELS[labels](*_answers(model, row, target), generator):
+                if not log_likelihood.requires_grad:  # no trained weight is used
+                    continue
+                scores = torch.autograd.grad(
+                    log_likelihood, list(trained.values()), retain_graph=True, materialize_grads=True
+                )
+                for name, score in zip(trained, scores, strict=True):
+                    total[name] += share * wide(score).square()
+            rows += 1
     if not rows:
         raise ValueError("batches gave no rows: give a list of (inputs, targets)")
     return {name: narrow(summed / rows, wide(trained[name], torch.float32)) for name, summed in total.items()}
+
+
+def _rows(batches: Iterable) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in batches:
+        if not isinstance(batch, list | tuple) or len(batch) != 2:
+            raise ValueError(f"batches gave a {type(batch).__name__}: expected a list of pairs [(inputs, targets)]")
+        inputs, targets = batch
+        if len(targets) != len(inputs):
+            raise ValueError(f"{len(targets)} targets for {len(inputs)} rows: give each row its own")
+        yield from zip(inputs, targets, strict=True)
 
 
 def _answers(model: nn.Module, row: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """What a model answers to one row where targets count: log p (tokens, classes), and these targets (tokens,)."""
     output = model(row[None])
     logits = wide(output[0] if isinstance(output, tuple) else output).flatten(0, -2)  # a GPT gives (logits, loss)
-    target = target.reshape(-1).long()
-    if len(logits) != len(target):
-        raise ValueError(f"{len(target)} targets for a row with {len(logits)} answers: expected one for each")
+    target = target.reshape(-1)
+    if len(logits) != len(target) or target.is_floating_point():
+        have = f"{len(target)} targets, {target.dtype}, for a row with {len(logits)} answers"
+        raise ValueError(f"{have}: expected one whole number for each")
+    target = target.long()
     counted = target != models.IGNORE
     return logits.log_softmax(-1)[counted], target[counted]

@@ -307,13 +307,12 @@ def initialize_(
     lacks; TypeError for a layer of another kind, or one whose weight is computed, as by weight norm or pruning. The
     row of an embedding that stands for padding is 0.
     """
-    chosen = _scheme(scheme)
+    chosen, found = _scheme(scheme), places(module)
     options = _options(
         scheme, std=std, value=value, gain=gain, bias_std=bias_std, base_width=base_width, inputs=inputs
     )
     if chosen.random and not isinstance(generator, torch.Generator):
         raise ValueError(f"scheme {scheme!r} is random: pass generator=runtime.generator(seed)")
-    found = places(module)
     chosen.check(module, options)
     reset_norms_and_biases_(module)
     for place in found:

@@ -90,7 +90,7 @@ def _gelu_product(q: float, c: float) -> float:
     """E f(u) f(v) for f(u) = u Phi(u): Stein's lemma, with every remaining average a Gaussian integral."""
     p = q * c
     d = math.sqrt((1 + q - p) * (1 + q + p))
-    rest = (q * q * (1 + q) - p * p * (q - 1)) / ((1 + q) * d)
+    rest = (q * (q - p) * (q + p) + q * q + p * p) / ((1 + q) * d)
     return p / 4 + (p * math.asin(p / (1 + q)) + rest) / (2 * math.pi)
 
 
