@@ -92,6 +92,7 @@ class LoRALinear(nn.Module):
     def __init__(self, base: nn.Linear, *, rank: int, alpha: float, generator: torch.Generator):
         super().__init__()
         self.base, self.scale = base, alpha / rank
+        self.in_features, self.out_features = base.in_features, base.out_features
         unit = torch.rand(rank, base.in_features, generator=generator, device=generator.device)
         self.A = nn.Parameter(((2 * unit - 1) / math.sqrt(base.in_features)).to(base.weight))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, rank))

@@ -18,7 +18,7 @@ from course_utils.values import number, whole
 DIVERGED = 1e8  # a variance this many times what a layer makes of ±1 has no fixed point to settle at
 VANISHED = 1e-12  # below this, without biases to feed it, a variance counts as 0
 TOLERANCE = 1e-13  # a search ends when a layer would move the variance by less than this share of it
-LARGEST = 1e100  # its square is a number, too
+LARGEST = 1e8  # of a sigma: beyond it, two correlations that a layer tells apart are one floating-point number
 STEP = 0.1  # of a quadrature
 FLAT = 20.0  # tanh's slope here is 1e-17
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(40)
@@ -68,10 +68,10 @@ def _saturating(f: Callable, slope: Callable, curvature: Callable) -> Kernel:
         # d/dc E f(u) f(v) = q E f'(u) f'(v) (Price 1958), integrated down from c = 1 over the angle acos c
         scale = max(1.0, math.sqrt(q))
         end = math.asinh(scale * math.acos(abs(c)))
-        steps = end * (NODES + 1) / 2
-        angles = np.sinh(steps) / scale
-        slices = [slopes(q, math.cos(a)) * math.sin(a) for a in angles]
-        lost = q * end / 2 * float(NODE_WEIGHTS * np.cosh(steps) / scale @ slices)
+        parts = 1 + int(end / 10)
+        steps = (np.arange(parts)[:, None] + (NODES + 1) / 2).ravel() * end / parts
+        weights = np.tile(NODE_WEIGHTS, parts) * end / parts / 2 * np.cosh(steps) / scale
+        lost = q * float(weights @ [slopes(q, math.cos(a)) * math.sin(a) for a in np.sinh(steps) / scale])
         return math.copysign(square(q) - lost, c) if c else 0.0
 
     return Kernel(
@@ -150,14 +150,15 @@ def _kernel(activation: str) -> Kernel:
     return KERNELS[activation]
 
 
-def _check(**numbers: float) -> None:
+def _check(*, most: float = LARGEST, **numbers: float) -> None:
     for name, value in numbers.items():
-        number(name, value, f"a finite number, 0 or more, at most {LARGEST:g}", lambda x: 0 <= x <= LARGEST)
+        number(name, value, f"a finite number, 0 or more, at most {most:g}", lambda x: 0 <= x <= most)
 
 
 def variance_map(variance: float, sigma_w: float, sigma_b: float, activation: str) -> float:
     """One layer's step of the variance: q -> sigma_w^2 E f(u)^2 + sigma_b^2, u from N(0, q) (Poole, eq. 3)."""
-    _check(variance=variance, sigma_w=sigma_w, sigma_b=sigma_b)
+    _check(sigma_w=sigma_w, sigma_b=sigma_b)
+    _check(variance=variance, most=4 * LARGEST**2)
     return sigma_w**2 * _kernel(activation).square(variance) + sigma_b**2
 
 
@@ -232,8 +233,8 @@ def _settled_correlation(kernel: Kernel, weight: float, bias: float, q: float) -
     while step > TOLERANCE:
         excess = (weight * kernel.product(q, c) + bias) / q - c
         step = excess / (1 - weight * kernel.slopes(q, c))
-        c += max(0.0, step)
-    return min(c, 1.0)
+        c = min(1.0, c + max(0.0, step))
+    return c
 
 
 def edge_of_chaos(sigma_b: float, activation: str = "tanh") -> float:
@@ -286,7 +287,7 @@ def relu_second_moment(width: int, sigma2: float, depth: int) -> float:
     inf where that is beyond 1.8e308, the largest of floating-point numbers.
     """
     _check_shape(width, depth)
-    _check(sigma2=sigma2)
+    _check(sigma2=sigma2, most=1e300)
     try:
         return (width * sigma2 / 2) ** depth
     except OverflowError:

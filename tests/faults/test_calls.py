@@ -18,6 +18,7 @@ from course_utils.pretraining.sampling import next_token_probabilities
 
 KNOWN = {20: (10.857166, 2.4261034), 50: (26.810909, 2.2951504), 100: (53.405778, 2.2541679)}  # sigma_w: chi_1, xi_c
 SCALES = (1.5, 20, 50, 100, 1e3, 1e5)
+SIGN = 0.789832628  # where c = (2/pi asin c + 1) / 2: tanh of very wide layers is a sign
 
 
 def normal_mean(g, q):
@@ -63,6 +64,15 @@ def test_a_wide_tanh_is_a_sign(correlation):
     """E sign(u) sign(v) = 2/pi asin c, from which tanh of a variance of 1e12 differs by about 1e-6."""
     found = correlation_map(correlation, 1.0, 0.0, "tanh", variance=1e12)
     assert found == pytest.approx(2 / math.pi * math.asin(correlation), abs=2e-6)
+
+
+@pytest.mark.parametrize("sigma", [1e4, 1e6, 1e8])
+def test_mean_field_of_signs(sigma):
+    found = mean_field(sigma, sigma)
+    assert found.c_star == pytest.approx(SIGN, abs=0.5 / sigma)
+    assert found.q_star == pytest.approx(2 * sigma**2, rel=1e-3)
+    assert found.xi_c == pytest.approx(-1 / math.log(1 / (math.pi * math.sqrt(1 - found.c_star**2))), rel=1e-3)
+    assert mean_field(sigma, 0.0).xi_c == pytest.approx(-1 / math.log(2 / math.pi), rel=1e-3)
 
 
 def test_a_large_variance_is_no_divergence():
@@ -153,7 +163,7 @@ def fisher(inputs, targets):
     (lambda: training_memory("gpt2", tokens=1.5), ValueError, "tokens 1.5: expected a whole number"),
     (lambda: training_memory(MLP([2, 2]), batch=-1), ValueError, "batch -1: expected 1 or more"),
     (lambda: mean_field("2", 0.1), ValueError, "sigma_w '2': expected a finite number, 0 or more"),
-    (lambda: mean_field(1e200, 0.1), ValueError, r"sigma_w 1e\+200: expected a finite number.* at most 1e\+100"),
+    (lambda: mean_field(1e200, 0.1), ValueError, r"sigma_w 1e\+200: expected a finite number.* at most 1e\+08"),
     (lambda: correlation_map(math.nan, 1.0, 0.1, "tanh"), ValueError, "correlation nan: expected a number from -1"),
     (lambda: initialization.relu_second_moment(5, math.nan, 2), ValueError, "sigma2 nan: expected a finite number"),
     (lambda: initialization.initial_loss(math.nan), ValueError, "vocab nan: expected a whole number"),

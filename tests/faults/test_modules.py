@@ -188,11 +188,16 @@ def test_fisher_puts_the_mode_back_after_an_error():
     assert all(part.training for part in model.modules())
 
 
-def test_adapters_are_merged_before_their_models_are_mixed_or_copied():
+def test_adapters_are_merged_before_their_models_are_started_mixed_or_copied():
     model = MLP(SIZES)
     finetuning.add_lora_(model, rank=1)
     with pytest.raises(TypeError, match="layer 'layers.0' has a LoRA adapter.*merge_lora_ first"):
         finetuning.interpolate(model, copy.deepcopy(model), 0.5)
+    for residual in (False, True):
+        adapted = MLP([4, 4, 4], residual=residual)
+        finetuning.add_lora_(adapted, rank=1)
+        with pytest.raises(TypeError, match="no scheme for LoRALinear at 'layers.0'"):
+            initialize_(adapted, "he", generator=runtime.generator(0))
     for pair in ((MLP(SIZES), model), (model, MLP(SIZES))):
         with pytest.raises(ValueError, match="teacher nothing"):
             copy_layers_(*pair, layers=[0, 1])
