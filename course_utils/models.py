@@ -2,17 +2,23 @@
 
 `MLP` is a plain multilayer perceptron. `GPT` is GPT-2's architecture (Radford et al. 2019): given the weights of
 `transformers`' GPT-2 it returns the same logits. Both start with PyTorch's default weights; how they should
-start is the subject of `course_utils.initialization`.
+start is the subject of `course_utils.initialization`. A GPT's embeddings alone are smaller, as GPT-2's are: with
+PyTorch's own N(0, 1) its first loss would be 32 to 45 nats, and so it is near ln V.
 """
 
 from __future__ import annotations
 
-import operator
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from course_utils.values import whole
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -23,6 +29,15 @@ ACTIVATIONS = {
     "silu": nn.SiLU,
 }
 IGNORE = -100  # a target with this value is not part of the loss (PyTorch's convention)
+EMBEDDING_STD = 0.02  # of a new GPT
+UNDO = {  # what the functions of torch.nn.utils add to a layer's names, and how they are taken back
+    "_g": "torch.nn.utils.remove_weight_norm(layer)",
+    "_u": "torch.nn.utils.remove_spectral_norm(layer)",
+    "_mask": "torch.nn.utils.prune.remove(layer, {name!r})",
+}
+
+
+PARAMETRIZED = "torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r})"
 
 
 class MLP(nn.Module):
@@ -39,8 +54,8 @@ class MLP(nn.Module):
     def __init__(self, sizes, *, activation="relu", residual=False, norm=False, bias=True):
         super().__init__()
         try:
-            sizes = [operator.index(size) for size in sizes]
-        except TypeError:
+            sizes = [whole("size", size, -math.inf) for size in sizes]
+        except (TypeError, ValueError):
             raise ValueError(f"sizes {sizes}: expected whole numbers, e.g. [64, 128, 10]") from None
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes {sizes}: expected at least an input and an output width, each 1 or more")
@@ -73,12 +88,8 @@ class GPTConfig:
 
     def __post_init__(self):
         for name, least in {"vocab_size": 1, "context": 1, "width": 1, "heads": 1, "layers": 0}.items():
-            value = getattr(self, name)
-            if not hasattr(value, "__index__"):
-                raise ValueError(f"{name} {value!r}: expected a whole number")
-            if value < least:
-                raise ValueError(f"{name} {value}: expected {least} or more")
-            object.__setattr__(self, name, operator.index(value))  # NumPy's integers cannot be written to a file
+            # NumPy's integers cannot be written to a file
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
         if self.width % self.heads:
             low = self.width // self.heads * self.heads
             nearby = f"{low} or {low + self.heads}" if low else f"{self.heads}"
@@ -134,12 +145,17 @@ class GPT(nn.Module):
 
     def __init__(self, config: GPTConfig):
         super().__init__()
+        if not isinstance(config, GPTConfig):
+            raise TypeError(f"config is a {type(config).__name__}: expected GPTConfig(vocab_size=..., width=...)")
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.width)
         self.position = nn.Embedding(config.context, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        with torch.no_grad():  # scaled, not drawn again: the global generator moves as for PyTorch's own start
+            for layer in (self.embed, self.position):
+                layer.weight.mul_(EMBEDDING_STD)
         if config.tied:
             self.head.weight = self.embed.weight
 
@@ -160,15 +176,19 @@ class GPT(nn.Module):
     def forward(self, tokens: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits (batch, tokens, vocabulary) and, with targets, the mean cross-entropy in nats per token.
 
-        tokens, targets: (batch, tokens) int64; a target of -100 does not count.
+        tokens, targets: (batch, tokens) whole numbers; a target of -100 does not count, and where none does the loss
+        is 0. ValueError where tokens and targets differ in shape.
         """
+        if targets is not None and targets.shape != tokens.shape:
+            shapes = f"targets of shape {tuple(targets.shape)}, tokens {tuple(tokens.shape)}"
+            raise ValueError(f"{shapes}: expected the same, one target for each token")
         x = self.start(tokens)  # (batch, tokens, width)
         for block in self.blocks:
             x = block(x)
         logits = self.head(self.norm(x))  # (batch, tokens, vocabulary)
         if targets is None:
             return logits, None
-        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+        return logits, mean_cross_entropy(logits, targets)
 
     @torch.no_grad()
     def attention_maps(self, tokens: Tensor) -> Tensor:
@@ -179,6 +199,53 @@ class GPT(nn.Module):
             x = block(x)
         batch, length = tokens.shape
         return torch.stack(maps) if maps else x.new_zeros(0, batch, self.config.heads, length, length)
+
+
+def mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats over the targets that are not -100; 0 where there are none.
+
+    Logits (..., classes), targets (...) whole numbers.
+    """
+    flat = targets.flatten() if targets.is_floating_point() else targets.flatten().long()
+    rows = logits.flatten(0, -2)  # (places, classes)
+    rows = rows.float() if rows.dtype == torch.float16 else rows  # whose sum over a large batch is infinite
+    loss = F.cross_entropy(rows, flat, ignore_index=IGNORE).to(logits.dtype)
+    return torch.where((flat != IGNORE).any(), loss, 0.0)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in evaluation mode, and afterwards each part in the mode that it had."""
+    modes = {part: part.training for part in model.modules()}
+    try:
+        yield model.eval()
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def check_module(model: object) -> None:
+    """TypeError for what is no module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"a {type(model).__name__} is no model: expected a module, such as MLP([64, 128, 10])")
+
+
+def check_plain(module: nn.Module, name: str = "") -> None:
+    """TypeError for a layer whose weight is computed anew in each pass, and for what is no module.
+
+    Weight norm, spectral norm, pruning and parametrizations do so: what is written into such a weight is lost.
+    """
+    check_module(module)
+    for place, layer in module.named_modules(prefix=name):
+        kept = layer._parameters.keys() | layer._buffers.keys()
+        undo = {weight: how for weight in vars(layer) for end, how in UNDO.items() if weight + end in kept}
+        if parametrize.is_parametrized(layer):
+            undo |= dict.fromkeys(layer.parametrizations, PARAMETRIZED)
+        for weight, how in undo.items():
+            raise TypeError(
+                f"the {weight} of layer {place or type(layer).__name__!r} is computed anew in each pass, so a change "
+                f"of it would be lost: call {how.format(name=weight)} first"
+            )
 
 
 def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:

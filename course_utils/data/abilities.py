@@ -26,6 +26,7 @@ from course_utils.data.grammar import (
 )
 from course_utils.data.rows import NO_TARGET
 from course_utils.data.rungs import sentence_weights
+from course_utils.values import wide
 
 SPELLING = {word.lower(): word for word in STORY_VOCAB}
 
@@ -118,7 +119,7 @@ def ability_masks(inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     feeling: its cause, or the feeling, came before.  thing: a colour or an object that came before.
     place: one that came before.
     """
-    tables = _tables()
+    tables, inputs, targets = _tables(), inputs.long(), targets.long()  # a uint8 index would be a mask
     kind, number = tables.kind.to(inputs.device), tables.number
     read, target = kind[inputs], kind[targets.clamp(min=0)]  # (rows, tokens)
     syntax = torch.zeros_like(targets, dtype=torch.bool)
@@ -145,7 +146,7 @@ def ability_accuracy(logits: Tensor, inputs: Tensor, targets: Tensor) -> dict[st
     choice is among words of the target's kind (he or she, which colour): the story might well go on with
     another kind of word, and that would be no mistake.
     """
-    kind = _tables().kind.to(logits.device)
+    kind, logits, targets = _tables().kind.to(logits.device), wide(logits, torch.float32), targets.long()
     target = kind[targets.clamp(min=0)]  # (rows, tokens)
     among = logits.masked_fill(kind != target[..., None], float("-inf")).argmax(-1) == targets
     syntax = kind[logits.argmax(-1)] == target

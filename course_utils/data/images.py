@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_utils.data.seeds import torch_dice
+from course_utils.values import narrow, wide
 
 SIDE = 8  # pixels
 DARKEST = 16.0  # the largest value in the file
@@ -84,7 +85,7 @@ def _rotated(images: Tensor, generator: torch.Generator) -> Tensor:
     angle = (2 * torch.rand(len(images), generator=generator) - 1) * math.pi / 4
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     turn = torch.stack([cos, -sin, zero, sin, cos, zero], dim=-1).view(-1, 2, 3)
-    grid = F.affine_grid(turn, [len(images), 1, SIDE, SIDE], align_corners=False)
+    grid = F.affine_grid(turn.to(images), [len(images), 1, SIDE, SIDE], align_corners=False)
     return F.grid_sample(images[:, None], grid, align_corners=False)[:, 0].clamp(0, 1)
 
 
@@ -95,5 +96,5 @@ def shift_digits(images: Tensor, shift: str, *, seed: int = 0) -> Tensor:
     """The same digits, moved, noisy or rotated: (n, 64) -> (n, 64) in [0, 1]; labels stay as they are."""
     if shift not in SHIFTS:
         raise ValueError(f"shift {shift!r}: choose one of {', '.join(SHIFTS)}")
-    square = images.reshape(-1, SIDE, SIDE)
-    return SHIFTS[shift](square, torch_dice(seed)).reshape(images.shape)
+    square = wide(images, torch.float32).reshape(-1, SIDE, SIDE)
+    return narrow(SHIFTS[shift](square, torch_dice(seed)).reshape(images.shape), images)

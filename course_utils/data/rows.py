@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from course_utils.data.grammar import BEGIN, END, PAD, STORY_VOCAB, sentence_case, words_of
+from course_utils.values import number
 
 NO_TARGET = -100  # a target with this value is not part of the loss (PyTorch's convention)
 Rows = tuple[Tensor, Tensor]  # inputs and targets, one row each
@@ -84,8 +86,7 @@ def _padded(ids: list[list[int]], context: int, padding: int = 0) -> Tensor:
 
 def draw_rows(count: int, batch_size: float, generator: torch.Generator) -> Tensor:
     """Numbers of rows, drawn with replacement: (batch,) int64."""
-    if not batch_size >= 1:
-        raise ValueError(f"batch_size {batch_size}: expected 1 or more")
+    number("batch_size", batch_size, "1 or more", lambda size: 1 <= size < math.inf)
     return torch.randint(count, (int(batch_size),), generator=generator)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import models
+from course_utils.values import narrow, number, whole, wide
 
 SATURATED = 1e30  # logits beyond this count as this, infinite ones too: inf - inf is not a number
 
@@ -24,26 +25,23 @@ SATURATED = 1e30  # logits beyond this count as this, infinite ones too: inf - i
 
 
 def _log_p(logits: Tensor, temperature: float) -> Tensor:
-    # float64 where the device has it: T² multiplies what float32 rounds away
-    wide = logits if logits.device.type == "mps" else logits.double()
-    return (wide.clamp(-SATURATED, SATURATED) / _checked(temperature)).log_softmax(-1)
+    return (wide(logits).clamp(-SATURATED, SATURATED) / _checked(temperature)).log_softmax(-1)
 
 
-def _checked(temperature: float) -> float:
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature {temperature}: expected a finite number above 0")
-    return temperature
+def _checked(temperature: float | Tensor) -> float | Tensor:
+    value = number("temperature", temperature, "a finite number above 0", lambda t: 0 < t < math.inf)
+    return wide(value).reshape(()) if isinstance(value, Tensor) else value
 
 
 def soft_targets(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """softmax(logits / T), (..., classes): T = 1 is the model's own answer, a large T makes all classes alike."""
-    return _log_p(logits, temperature).exp().to(logits.dtype)
+    return narrow(_log_p(logits, temperature).exp(), logits)
 
 
 def _mean_counted(values: Tensor, labels: Tensor | None) -> Tensor:
-    if labels is None:
+    if labels is None and values.numel():
         return values.mean()
-    counted = labels != models.IGNORE
+    counted = torch.ones_like(values) if labels is None else labels.long() != models.IGNORE
     return (values * counted).sum() / counted.sum().clamp(min=1)  # 0 where nothing counts
 
 
@@ -62,7 +60,7 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 def _divergence(of: Callable, student: Tensor, teacher: Tensor, labels: Tensor | None, temperature: float) -> Tensor:
     _check_shapes(student, teacher, labels)
     values = of(_log_p(teacher.detach(), temperature), _log_p(student, temperature))  # (batch, [tokens])
-    return _mean_counted(values, labels).to(student.dtype)
+    return _mean_counted(values, labels)
 
 
 def forward_kl(student: Tensor, teacher: Tensor, labels: Tensor | None = None, *, temperature=1.0) -> Tensor:
@@ -71,12 +69,13 @@ def forward_kl(student: Tensor, teacher: Tensor, labels: Tensor | None = None, *
     student, teacher: logits (batch, classes) or (batch, tokens, classes). The mean is over places; labels, (batch,) or
     (batch, tokens), only say which of them count: those that are not -100. No gradient reaches the teacher.
     """
-    return _divergence(_kl, student, teacher, labels, temperature)
+    return narrow(_divergence(_kl, student, teacher, labels, temperature), student)
 
 
 def reverse_kl(student: Tensor, teacher: Tensor, labels: Tensor | None = None, *, temperature=1.0) -> Tensor:
     """KL(student || teacher): the student must say nothing the teacher would not. Arguments as in `forward_kl`."""
-    return _divergence(lambda log_p, log_q: _kl(log_q, log_p), student, teacher, labels, temperature)
+    flipped = _divergence(lambda log_p, log_q: _kl(log_q, log_p), student, teacher, labels, temperature)
+    return narrow(flipped, student)
 
 
 def jensen_shannon(
@@ -87,14 +86,13 @@ def jensen_shannon(
     Between the two KLs: divided by beta it tends to the forward one as beta -> 0, divided by 1 - beta to the reverse
     one as beta -> 1 (Agarwal et al. 2024, GKD). Never above ln 2. Other arguments as in `forward_kl`.
     """
-    if not 0 < beta < 1:
-        raise ValueError(f"beta {beta}: expected a share between 0 and 1; at the ends the mix is one of the two")
+    number("beta", beta, "a share between 0 and 1; at the ends the mix is one of the two", lambda b: 0 < b < 1)
 
     def of(log_p: Tensor, log_q: Tensor) -> Tensor:
         mix = torch.logaddexp(log_p + math.log(beta), log_q + math.log(1 - beta))
         return beta * _kl(log_p, mix) + (1 - beta) * _kl(log_q, mix)
 
-    return _divergence(of, student, teacher, labels, temperature)
+    return narrow(_divergence(of, student, teacher, labels, temperature), student)
 
 
 DIVERGENCES = {"forward": forward_kl, "reverse": reverse_kl, "mix": jensen_shannon}
@@ -107,20 +105,20 @@ def distillation_loss(
 
     alpha weighs the soft part: at 1 the labels' values do not matter (and may be None), at 0 the teacher's do not.
     T² keeps the soft gradient's size as T grows; the hard part is at T = 1. Both parts are means over the places
-    whose label is not -100, over all without labels. Logits (batch, classes) or (batch, tokens, classes), labels
-    without the last axis. No gradient reaches the teacher.
+    whose label is not -100, over all without labels, and 0 where no place counts. Logits (batch, classes) or
+    (batch, tokens, classes), labels without the last axis. No gradient reaches the teacher.
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha {alpha}: expected from 0 (labels alone) to 1 (teacher alone)")
+    number("alpha", alpha, "from 0 (labels alone) to 1 (teacher alone)", lambda a: 0 <= a <= 1)
     if labels is None and alpha < 1:
         raise ValueError(f"alpha {alpha} needs labels for its hard part: give labels, or alpha=1")
     _check_shapes(student_logits, teacher_logits, labels)
-    scale, loss = _checked(temperature) ** 2, student_logits.new_zeros(())
+    student, loss, scale = wide(student_logits), 0.0, _checked(temperature) ** 2
     if alpha > 0:
-        loss = loss + alpha * scale * forward_kl(student_logits, teacher_logits, labels, temperature=temperature)
+        # T² multiplies what a narrower number would have rounded away
+        loss = loss + alpha * scale * _divergence(_kl, student, teacher_logits, labels, temperature)
     if alpha < 1:
-        loss = loss + (1 - alpha) * label_smoothing(student_logits, labels, smoothing=0.0)
-    return loss
+        loss = loss + (1 - alpha) * label_smoothing(student, labels, smoothing=0.0)
+    return narrow(loss, student_logits)
 
 
 def label_smoothing(logits: Tensor, labels: Tensor, *, smoothing: float = 0.1) -> Tensor:
@@ -128,9 +126,11 @@ def label_smoothing(logits: Tensor, labels: Tensor, *, smoothing: float = 0.1) -
 
     Logits (batch, classes) or (batch, tokens, classes); the mean is over labels that are not -100.
     """
-    flat, classes = logits.reshape(-1, logits.shape[-1]), labels.flatten().long()
+    number("smoothing", smoothing, "a share from 0 to 1", lambda share: 0 <= share <= 1)
+    _check_shapes(logits, logits, labels)
+    flat, classes = wide(logits).reshape(-1, logits.shape[-1]), labels.flatten().long()
     values = F.cross_entropy(flat, classes, ignore_index=models.IGNORE, label_smoothing=smoothing, reduction="none")
-    return _mean_counted(values.view(labels.shape), labels)
+    return narrow(_mean_counted(values.view(labels.shape), labels), logits)
 
 
 def hint_loss(student_hidden: Tensor, teacher_hidden: Tensor, regressor: nn.Module | None = None) -> Tensor:
@@ -142,7 +142,7 @@ def hint_loss(student_hidden: Tensor, teacher_hidden: Tensor, regressor: nn.Modu
     if guess.shape != teacher_hidden.shape:
         shapes = f"{tuple(guess.shape)} cannot match a hint of {tuple(teacher_hidden.shape)}"
         raise ValueError(f"{shapes}: give a regressor from the student's width to the teacher's")
-    return 0.5 * (guess - teacher_hidden.detach()).square().sum(-1).mean()
+    return narrow(0.5 * (wide(guess) - wide(teacher_hidden.detach())).square().sum(-1).mean(), guess)
 
 
 def high_temperature_gradient(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -150,8 +150,8 @@ def high_temperature_gradient(student_logits: Tensor, teacher_logits: Tensor, te
 
     (z_s - z_t) / (N T²) with both centred over the N classes (Hinton et al. 2015, equation 4): (..., classes).
     """
-    gap = student_logits - teacher_logits
-    return (gap - gap.mean(-1, keepdim=True)) / (gap.shape[-1] * _checked(temperature) ** 2)
+    gap = wide(student_logits) - wide(teacher_logits)
+    return narrow((gap - gap.mean(-1, keepdim=True)) / (gap.shape[-1] * _checked(temperature) ** 2), student_logits)
 
 
 # --- losses for training: loss(model, batch), where batch is (inputs, labels) -----------------------------------------
@@ -245,21 +245,24 @@ def copy_layers_(student: nn.Module, teacher: nn.Module, *, layers: Sequence[int
     norm, head (as DistilBERT starts, Sanh et al. 2019). Errors, before anything is copied: models of two kinds or
     settings, a layer that the teacher does not have, not one number for each layer, shapes that differ.
     """
+    for model in (student, teacher):
+        models.check_plain(model)
     (wanted, mine), (depth, theirs) = _settings(student), _settings(teacher)
     if mine != theirs:
         raise ValueError(f"the student has {mine}, the teacher {theirs}: build the student with the teacher's settings")
     if len(layers) != wanted:
         raise ValueError(f"layers {list(layers)}: give one number for each of the student's {wanted} layers")
-    for number in layers:
-        if number not in range(depth):
-            raise ValueError(f"layer {number}: the teacher's layers are 0 to {depth - 1}")
+    for layer in layers:
+        if layer not in range(depth):
+            raise ValueError(f"layer {layer}: the teacher's layers are 0 to {depth - 1}")
     origin = [*map(int, layers), depth]  # an MLP's head is the layer after the hidden ones
     given, taken = teacher.state_dict(), {}
     for name, weight in student.state_dict().items():
-        kind, number, *rest = name.split(".")
-        source = ".".join([kind, str(origin[int(number)]), *rest]) if number.isdigit() else name
-        if given[source].shape != weight.shape:
-            shapes = f"student {tuple(weight.shape)}, teacher {tuple(given[source].shape)}"
+        kind, place, *rest = name.split(".")
+        source = ".".join([kind, str(origin[int(place)]), *rest]) if place.isdigit() else name
+        has = given[source].shape if source in given else ()
+        if has != weight.shape:
+            shapes = f"student {tuple(weight.shape)}, teacher {tuple(has) or 'nothing'}"
             raise ValueError(f"{name} from {source}: {shapes}; build the student with the teacher's widths")
         taken[name] = source
     student.load_state_dict({name: given[source] for name, source in taken.items()})
@@ -271,7 +274,8 @@ def copy_layers_(student: nn.Module, teacher: nn.Module, *, layers: Sequence[int
 
 def pseudo_labels(teacher_logits: Tensor, *, threshold: float = 0.0) -> Tensor:
     """The teacher's best class as a hard label, -100 where its probability is under the threshold: (...,) int64."""
-    confidence, best = teacher_logits.softmax(-1).max(-1)
+    number("threshold", threshold, "a probability from 0 to 1", lambda p: 0 <= p <= 1)
+    confidence, best = soft_targets(teacher_logits).max(-1)
     return best.masked_fill(confidence < threshold, models.IGNORE)
 
 
@@ -303,8 +307,9 @@ class Calibration:
 def calibration(logits: Tensor, labels: Tensor, *, bins: int = 15) -> Calibration:
     """Calibration over equal bins of the best class's probability. Logits (..., classes), labels (...,), -100 masks."""
     _check_shapes(logits, logits, labels)
+    labels = labels.long()
     counted = labels != models.IGNORE
-    if bins < 1 or not counted.any():
+    if whole("bins", bins, 0) < 1 or not counted.any():
         raise ValueError(f"bins {bins}, {counted.sum()} labels that count: expected 1 or more of each")
     p, labels = soft_targets(logits[counted].cpu().double()), labels[counted].cpu()  # (places, classes)
     confidence, best = p.max(-1)
@@ -328,7 +333,7 @@ class AnswerTime:
 
 def answer_time(model: nn.Module, inputs: Tensor, *, repeats: int = 30, warmup: int = 3) -> AnswerTime:
     """How long the model takes to answer these inputs, without the first ``warmup`` answers, and without gradients."""
-    if repeats < 1 or warmup < 0:
+    if whole("repeats", repeats, 0) < 1 or whole("warmup", warmup, -1) < 0:
         raise ValueError(f"repeats {repeats}, warmup {warmup}: expected 1 or more, and 0 or more")
     # an accelerator returns before it has finished: each answer is waited for
     wait = torch.accelerator.synchronize if inputs.device.type != "cpu" else lambda: None

@@ -1,9 +1,9 @@
 """Fine-tuning: what may move, low-rank updates, not forgetting, and weights between two models."""
 
 from course_utils.finetuning.between import average, interpolate
+from course_utils.finetuning.fisher import FISHER_LABELS, fisher_diagonal
 from course_utils.finetuning.methods import (
     BIASES,
-    FISHER_LABELS,
     STATES,
     LoRALinear,
     Weights,
@@ -11,7 +11,6 @@ from course_utils.finetuning.methods import (
     anchored_loss,
     effective_rank,
     ewc_penalty,
-    fisher_diagonal,
     freeze_,
     l2_sp_penalty,
     merge_lora_,

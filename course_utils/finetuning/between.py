@@ -9,16 +9,18 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 from course_utils import models
+from course_utils.finetuning.methods import LoRALinear
+from course_utils.values import number, wide
 
 
 def interpolate(a: nn.Module, b: nn.Module, alpha: float) -> nn.Module:
     """A new model with weights (1 - alpha) a + alpha b (WiSE-FT, Wortsman et al. 2022); a and b stay as they are.
 
     Equal to a at 0 and to b at 1, bit for bit; beyond these it extrapolates. Integer buffers come from the nearer.
-    ValueError for models that differ in anything but their weights, or an alpha that is not finite.
+    ValueError for models that differ in anything but their weights, or an alpha that is not finite. TypeError for
+    layers whose weight is computed: with weight norm or LoRA, the line is another one.
     """
-    if not math.isfinite(alpha):
-        raise ValueError(f"alpha {alpha}: expected a finite number, 0 for the first model and 1 for the second")
+    number("alpha", alpha, "a finite number, 0 for the first model and 1 for the second", math.isfinite)
     return _combined([a, b], [1 - alpha, alpha])
 
 
@@ -31,12 +33,17 @@ def average(parts: Iterable[nn.Module]) -> nn.Module:
 
 
 def _combined(parts: Sequence[nn.Module], shares: Sequence[float]) -> nn.Module:
+    for part in parts:
+        models.check_plain(part)
+        for name, layer in part.named_modules():
+            if isinstance(layer, LoRALinear):
+                raise TypeError(f"layer {name!r} has a LoRA adapter, so the line is another one: merge_lora_ first")
     states = [part.state_dict() for part in parts]
     _check_alike(parts)
     nearest, result = states[shares.index(max(shares))], copy.deepcopy(parts[0])
     used = [(share, state) for share, state in zip(shares, states, strict=True) if share]  # 0 * inf would be nan
     for name, tensor in result.state_dict().items():
-        mixed = sum(share * state[name] for share, state in used)
+        mixed = sum(share * wide(state[name]) for share, state in used)
         tensor.copy_(mixed if tensor.is_floating_point() else nearest[name])
     return result
 

@@ -19,7 +19,8 @@ from course_utils import checkpoint, data, pretraining, runtime
 from course_utils.data.rows import Rows
 from course_utils.finetuning import questions
 from course_utils.finetuning.between import interpolate
-from course_utils.finetuning.methods import ewc_penalty, fisher_diagonal, l2_sp_penalty, replay_batches
+from course_utils.finetuning.fisher import fisher_diagonal
+from course_utils.finetuning.methods import ewc_penalty, l2_sp_penalty, replay_batches
 from course_utils.models import GPT, IGNORE
 from course_utils.training import Experiment
 
@@ -60,7 +61,7 @@ def row_loss(model: GPT, batch: Rows) -> Tensor:
     tokens, targets = batch
     logits = model(tokens)[0]  # (rows, tokens, vocabulary)
     each = F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")  # (rows, tokens)
-    return (each.sum(1) / (targets != IGNORE).sum(1)).mean()
+    return (each.sum(1) / (targets != IGNORE).sum(1).clamp(min=1)).mean()
 
 
 def kept_loss(model: GPT, batch: Rows, *, l2: float = 0.0, ewc: float = 0.0) -> Tensor:

@@ -7,7 +7,7 @@ Freezing and LoRA decide which weights train. Replay, L2 to the start and EWC ho
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import models, runtime
+from course_utils.values import number, wide
 
 BIASES = "*bias"  # a pattern for `freeze_`: train the biases alone (BitFit, Ben Zaken et al. 2022)
 STATES = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimizer keeps for each trained weight
@@ -34,6 +35,7 @@ def freeze_(model: nn.Module, *, train_last=0, train_first=0, train: str | Seque
     Errors: more stages than there are; a pattern that matches no name.
     """
     patterns = [train] if isinstance(train, str) else list(train)
+    models.check_module(model)
     weights = dict(model.named_parameters())
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in weights):
@@ -60,10 +62,10 @@ def _in_stages(model: nn.Module, last: int, first: int) -> set[int]:
         if count not in range(len(stages) + 1):
             raise ValueError(f"{option} {count}: this model has {len(stages)} stages, choose 0 to {len(stages)}")
     owner: dict[int, int] = {}  # a shared matrix keeps its first stage, since every later one reads through it
-    for number, stage in enumerate(stages):
+    for place, stage in enumerate(stages):
         for weight in nn.ModuleList(stage).parameters():
-            owner.setdefault(id(weight), number)
-    return {key for key, number in owner.items() if number < first or number >= len(stages) - last}
+            owner.setdefault(id(weight), place)
+    return {key for key, place in owner.items() if place < first or place >= len(stages) - last}
 
 
 def training_bytes(model: nn.Module, *, optimizer: str = "adamw") -> int:
@@ -90,10 +92,20 @@ class LoRALinear(nn.Module):
     def __init__(self, base: nn.Linear, *, rank: int, alpha: float, generator: torch.Generator):
         super().__init__()
         self.base, self.scale = base, alpha / rank
+        self.in_features, self.out_features = base.in_features, base.out_features
         unit = torch.rand(rank, base.in_features, generator=generator, device=generator.device)
         self.A = nn.Parameter(((2 * unit - 1) / math.sqrt(base.in_features)).to(base.weight))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         self.train(base.training)
+
+    @property
+    def weight(self) -> Tensor:
+        """The merged matrix, (out, in): what PyTorch's attention and its fast path read without calling the layer."""
+        return self.base.weight + self.update
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.base.bias
 
     @property
     def update(self) -> Tensor:
@@ -113,12 +125,11 @@ def add_lora_(
     targets: names of linear layers or how they end, as ``["qkv", "blocks.0.up"]``; by default every linear layer
     but the last one in the model, its head. alpha / rank scales the update. generator: draws A; by default seed 0.
     Trains rank * (in + out) numbers a layer. Errors: a model that has adapters; targets that match nothing; rank
-    outside 1 to min(in, out); a layer that shares its matrix, as a tied head.
+    outside 1 to min(in, out); a layer that shares its matrix, as a tied head, or computes it, as by weight norm.
     """
     if _adapters(model):
         raise ValueError("this model already has LoRA adapters: merge_lora_ first, or start from a fresh copy")
-    if not math.isfinite(alpha):
-        raise ValueError(f"alpha {alpha}: expected a finite number, as twice the rank")
+    number("alpha", alpha, "a finite number, as twice the rank", math.isfinite)
     layers = _lora_targets(model, targets)
     for name, layer in layers.items():
         most = min(layer.in_features, layer.out_features)
@@ -135,7 +146,7 @@ def add_lora_(
 def _lora_targets(model: nn.Module, targets: Sequence[str] | None) -> dict[str, nn.Linear]:
     if isinstance(model, nn.Linear):
         raise TypeError("LoRA replaces layers within a model: put this one into nn.Sequential(layer), and name it '0'")
-    layers = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     endings = [targets] if isinstance(targets, str) else list(layers)[:-1] if targets is None else list(targets)
     if not endings:
         raise ValueError(f"no layer to adapt: name some in targets, of {', '.join(layers) or 'none in this model'}")
@@ -145,12 +156,14 @@ def _lora_targets(model: nn.Module, targets: Sequence[str] | None) -> dict[str, 
     uses = [id(weight) for _, weight in model.named_parameters(remove_duplicate=False)]
     chosen = {name: layers[name] for name in layers if any(f".{name}".endswith(f".{end}") for end in endings)}
     for name, layer in chosen.items():
+        models.check_plain(layer, name)
         if uses.count(id(layer.weight)) > 1:
             raise ValueError(f"{name} shares its matrix, and a merge would change both: give a model with tied=False")
     return chosen
 
 
 def _adapters(model: nn.Module) -> dict[str, LoRALinear]:
+    models.check_module(model)
     return {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
 
 
@@ -163,6 +176,8 @@ def merge_lora_(model: nn.Module) -> nn.Module:
     adapters = _adapters(model)
     if not adapters:
         raise ValueError("this model has no LoRA adapters: call add_lora_ first")
+    for name, adapter in adapters.items():
+        models.check_plain(adapter, name)
     for name, adapter in adapters.items():
         adapter.base.weight += adapter.update
         model.set_submodule(name, adapter.base)
@@ -247,58 +262,7 @@ def _moves(model: nn.Module, start: Mapping[str, Tensor]) -> Iterator[tuple[str,
             raise ValueError(f"{name}: the model has {have}, the reference {tuple(old.shape)}; give equal models")
         if not old.is_meta and old.data_ptr() == now[name].data_ptr():
             raise ValueError("reference shares the model's memory, so it moves along: give copy.deepcopy(model)")
-        yield name, now[name] - old.detach()
-
-
-# --- Fisher information -----------------------------------------------------------------------------------------------
-
-
-def _draw(log_p: Tensor, generator: torch.Generator) -> Tensor:
-    p = log_p.detach().exp().to(generator.device)
-    return torch.multinomial(p, 1, generator=generator).to(log_p.device)  # (tokens, 1)
-
-
-# log p (tokens, classes), targets (tokens,), generator -> pairs: a share, and the log p to differentiate
-FISHER_LABELS = {
-    "exact": lambda log_p, targets, g: zip(log_p.detach().exp().flatten(), log_p.flatten(), strict=True),
-    "sampled": lambda log_p, targets, g: [(1, log_p.gather(-1, _draw(log_p, g)).sum())],
-    "empirical": lambda log_p, targets, g: [(1, log_p.gather(-1, targets[:, None]).sum())],
-}
-
-
-@torch.enable_grad()
-def fisher_diagonal(
-    model: nn.Module, batches: Iterable, *, labels: str = "exact", generator: torch.Generator | None = None
-) -> dict[str, Tensor]:
-    """How much the model's answers hang on each trained weight: the mean squared gradient of log p(labels).
-
-    batches: pairs (inputs, targets), read once; targets (rows,) or (rows, tokens), -100 does not count. A row's
-    log p is summed over its tokens; the mean is over rows. ``labels`` says whose labels the gradient is for:
-    "exact", the expectation under the model's own p, at one backward pass per class and token (too many for a GPT);
-    "sampled", one draw from p by ``generator`` (seed 0 by default), right on average; "empirical", the targets, which
-    is another quantity. Returns a tensor of each trained weight's shape, by name.
-    """
-    if labels not in FISHER_LABELS:
-        raise ValueError(f"labels {labels!r}: choose one of {', '.join(FISHER_LABELS)}")
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not trained:
-        raise ValueError("this model has no trainable weight: thaw it with freeze_(model, train='*')")
-    generator = runtime.generator(0) if generator is None else generator
-    total, rows = {name: torch.zeros_like(p) for name, p in trained.items()}, 0
-    for inputs, targets in batches:
-        for row, target in zip(inputs, targets.reshape(len(inputs), -1), strict=True):
-            output = model(row[None])
-            logits = output[0] if isinstance(output, tuple) else output  # a GPT gives (logits, loss)
-            counted = target != models.IGNORE
-            log_p = logits.flatten(0, -2).log_softmax(-1)[counted]  # (tokens, classes)
-            for share, log_likelihood in FISHER_LABELS[labels](log_p, target[counted], generator):
-                scores = torch.autograd.grad(log_likelihood, list(trained.values()), retain_graph=True)
-                for name, score in zip(trained, scores, strict=True):
-                    total[name] += share * score.square()
-            rows += 1
-    if not rows:
-        raise ValueError("batches gave no rows: give a list of (inputs, targets)")
-    return {name: summed / rows for name, summed in total.items()}
+        yield name, wide(now[name], torch.float32) - wide(old.detach(), torch.float32)
 
 
 # --- what an update is made of ----------------------------------------------------------------------------------------
@@ -322,7 +286,6 @@ def effective_rank(singular_values: Tensor) -> float:
 
 def rank_for(singular_values: Tensor, share: float = 0.9) -> int:
     """The smallest rank that keeps this share of the squares, as Biderman et al. (2024) count; 0 for a zero matrix."""
-    if not 0 < share <= 1:
-        raise ValueError(f"share {share}: expected above 0, up to 1")
-    squares = singular_values.square().cumsum(0)
+    number("share", share, "above 0, up to 1", lambda part: 0 < part <= 1)
+    squares = wide(singular_values).square().cumsum(0)
     return int((squares < share * squares[-1]).sum()) + 1 if squares[-1] > 0 else 0

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.initialization.places import places
+from course_utils.models import evaluating
+from course_utils.values import wide
 
 
 @torch.no_grad()
@@ -20,12 +22,12 @@ def unit_variance_(module: nn.Module, inputs: Tensor) -> nn.Module:
     """
 
     def scale(layer: nn.Module, _, output: Tensor) -> Tensor:
-        std = output.float().std(unbiased=False)
+        std = wide(output).std(unbiased=False)
         if not (torch.isfinite(std) and std > 0):
             name = next(name for name, other in module.named_modules() if other is layer)
             raise ValueError(f"lsuv: the outputs of layer {name!r} do not vary on these inputs (std {std.item():g})")
         layer.weight.div_(std)
-        return output / std
+        return (wide(output) / std).to(output.dtype)
 
     _pass_through(module, inputs, scale)
     return module
@@ -37,7 +39,7 @@ def output_stds(module: nn.Module, inputs: Tensor) -> list[float]:
     stds = []
 
     def note(layer: nn.Module, _, output: Tensor) -> None:
-        stds.append(output.float().std(unbiased=False).item())
+        stds.append(wide(output).std(unbiased=False).item())
 
     _pass_through(module, inputs, note)
     return stds
@@ -45,13 +47,11 @@ def output_stds(module: nn.Module, inputs: Tensor) -> list[float]:
 
 def _pass_through(module: nn.Module, inputs: Tensor, hook: Callable) -> None:
     """One forward pass as in use, with a hook on each layer that has a matrix of its own and is no embedding."""
-    modes = {part: part.training for part in module.modules()}
     layers = [place.layer for place in places(module) if not isinstance(place.layer, nn.Embedding)]
     hooks = [layer.register_forward_hook(hook) for layer in layers]
     try:
-        module.eval()(inputs)
+        with evaluating(module):
+            module(inputs)
     finally:
         for handle in hooks:
             handle.remove()
-        for part, mode in modes.items():
-            part.training = mode

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from course_utils.models import GPT, MLP, GPTConfig, count_parameters
+from course_utils.values import whole
 
 INDEX_BYTES = 8  # of a token or a label
 STATISTIC_BYTES = 4  # attention keeps one float32 for each head and token
@@ -130,8 +131,7 @@ def training_memory(
     shape = _shape(model)
     size = _choose(PRECISIONS, precision, "precision")
     moments = _choose(MOMENTS, optimizer, "optimizer")
-    if batch < 1:
-        raise ValueError(f"batch {batch}: expected 1 or more")
+    batch = whole("batch", batch)
     if isinstance(shape, MLP):
         if tokens is not None:
             raise ValueError("tokens: an MLP reads none; its rows are given by batch")
@@ -180,7 +180,7 @@ def _choose(table: dict, name: str, what: str):
 
 def _tokens(shape: GPTConfig | Llama, tokens: int | None) -> int:
     tokens = shape.context if tokens is None else tokens
-    if not 1 <= tokens <= shape.context:
+    if not 1 <= whole("tokens", tokens, 0) <= shape.context:
         raise ValueError(f"tokens {tokens}: expected 1 to {shape.context}, the model's context")
     return tokens
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from course_utils.models import GPT, MLP, Block
+from course_utils.models import GPT, MLP, Block, check_plain
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -35,8 +35,10 @@ class Place:
 def places(module: nn.Module) -> list[Place]:
     """Every layer of a module that has a weight matrix, in order; a tied head is the embedding that it shares.
 
-    TypeError for a layer with parameters of another kind: not linear, convolution, embedding or norm.
+    TypeError for a layer with parameters of another kind: not linear, convolution, embedding or norm; for one that
+    is not plain (`models.check_plain`); and for what is no module.
     """
+    check_plain(module)
     kinds, ends, seen, found = _kinds(module), _branch_ends(module), set(), []
     for name, layer in module.named_modules():
         if isinstance(layer, (nn.Linear, nn.Embedding, *CONVOLUTIONS)):

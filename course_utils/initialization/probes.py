@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.models import GPT, MLP
+from course_utils.values import wide
 
 BINS = 61  # of a histogram; an odd number, so that the values that are exactly 0 stand in the middle
 
@@ -31,14 +32,14 @@ class Statistics:
 
 def statistics(values: Tensor) -> Statistics:
     """Describe a tensor; a value that is not finite shows in mean and second_moment, and not in the histogram."""
-    flat = values.detach().float().flatten()
+    flat = wide(values.detach()).flatten()
     finite = flat[flat.isfinite()]
     reach = finite.abs().max().item() if finite.numel() else 0.0
-    counts = torch.histc(finite, BINS, -reach, reach) if reach else torch.zeros(BINS)  # all zero: no width to bin
+    counts = torch.histc(finite / reach, BINS, -1, 1) if reach else torch.zeros(BINS)  # all zero: no width to bin
     return Statistics(
         mean=flat.mean().item(),
         second_moment=flat.square().mean().item(),
-        active=(flat > 0).float().mean().item(),
+        active=(flat > 0).to(flat.dtype).mean().item(),
         counts=tuple(int(count) for count in counts),
         reach=reach,
     )

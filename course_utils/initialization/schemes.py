@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from course_utils.initialization.lsuv import unit_variance_
 from course_utils.initialization.places import Place, places, reset_norms_and_biases_
 from course_utils.models import GPT, MLP
+from course_utils.values import number, whole, wide
 
 EMBEDDING_STD = 0.1  # of the schemes "width", "zero_branches" and "mup"
 GPT2_STD = 0.02
@@ -35,12 +36,9 @@ class Options:
 
     def __post_init__(self):
         for name in ("std", "gain", "bias_std"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} {getattr(self, name)}: expected a finite number, 0 or more")
-        if not math.isfinite(self.value):
-            raise ValueError(f"value {self.value}: expected a finite number")
-        if self.base_width < 1:
-            raise ValueError(f"base_width {self.base_width}: expected 1 or more")
+            number(name, getattr(self, name), "a finite number, 0 or more", lambda value: 0 <= value < math.inf)
+        number("value", self.value, "a finite number", math.isfinite)
+        whole("base_width", self.base_width)
 
 
 def _nothing(module: nn.Module, options: Options) -> None:
@@ -306,16 +304,16 @@ def initialize_(
 
     Only the generator decides: not what was there before, nor torch's global generator, nor dtype and device. On
     "meta" nothing is drawn. ValueError for an unknown scheme, an option that it does not take, or one that it
-    lacks; TypeError for a layer of another kind.
+    lacks; TypeError for a layer of another kind, or one whose weight is computed, as by weight norm or pruning. The
+    row of an embedding that stands for padding is 0.
     """
-    chosen = _scheme(scheme)
+    chosen, found = _scheme(scheme), places(module)
     options = _options(
         scheme, std=std, value=value, gain=gain, bias_std=bias_std, base_width=base_width, inputs=inputs
     )
     if chosen.random and not isinstance(generator, torch.Generator):
         raise ValueError(f"scheme {scheme!r} is random: pass generator=runtime.generator(seed)")
     chosen.check(module, options)
-    found = places(module)
     reset_norms_and_biases_(module)
     for place in found:
         if not place.layer.weight.is_meta:
@@ -327,10 +325,17 @@ def initialize_(
 def _start_(place: Place, scheme: Scheme, options: Options, generator: torch.Generator | None) -> None:
     weight, bias = place.layer.weight, getattr(place.layer, "bias", None)
     std = scheme.std(place, options)
-    weight.copy_(std * scheme.draw(weight.shape, generator))
+    weight.copy_(std * _drawn(scheme, weight, generator))
+    if getattr(place.layer, "padding_idx", None) is not None:
+        weight[place.layer.padding_idx] = 0
     if bias is None:
         return
     if scheme.random_bias:
-        bias.copy_(std * scheme.draw(bias.shape, generator))
+        bias.copy_(std * _drawn(scheme, bias, generator))
     elif options.bias_std:
-        bias.copy_(options.bias_std * _normal(bias.shape, generator))
+        bias.copy_(options.bias_std * _drawn(scheme, bias, generator, _normal))
+
+
+def _drawn(scheme: Scheme, like: Tensor, generator: torch.Generator | None, draw: Callable | None = None) -> Tensor:
+    """Numbers with a mean square of 1, wide enough for a product with any std that the parameter can hold."""
+    return wide((draw or scheme.draw)(like.shape, generator), like.dtype)

@@ -13,9 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DIVERGED = 1e8  # a variance above this has no fixed point to settle at
+from course_utils.values import number, whole
+
+DIVERGED = 1e8  # a variance this many times what a layer makes of ±1 has no fixed point to settle at
 VANISHED = 1e-12  # below this, without biases to feed it, a variance counts as 0
 TOLERANCE = 1e-13  # a search ends when a layer would move the variance by less than this share of it
+LARGEST = 1e8  # of a sigma: beyond it, two correlations that a layer tells apart are one floating-point number
+STEP = 0.1  # of a quadrature
+FLAT = 20.0  # tanh's slope here is 1e-17
+NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(40)
 MARGINAL = 1e-9  # a slope this near to 1 counts as 1: its length is infinite
 
 
@@ -29,38 +35,50 @@ class Kernel:
     slopes: Callable[[float, float], float]  # q, c -> E f'(u) f'(v)
 
 
-def _normal_grid(step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points on [-9, 9] and their weights under N(0, 1).
+def _points(std: float, reach: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Points u as far as 9 std, or as reach, and their weights under N(0, std^2).
 
-    Equal steps, not Gauss-Hermite's points: for a smooth function they are as exact, and they stay so where the
-    variance is large and tanh looks like a step.
+    Equal steps of asinh u: close together at 0, where tanh turns, even if the normal curve is far wider than the
+    turn. Tanh and the curve have no pole near such a path, so that the sum is exact to rounding.
     """
-    points = np.arange(-9 / step, 9 / step + 1) * step
-    weights = np.exp(-(points**2) / 2)
-    return points, weights / weights.sum()
+    scale = max(1.0, std)
+    end = math.asinh(scale * min(9.0, reach / std if std else 9.0))
+    steps = np.arange(-math.ceil(end / STEP), math.ceil(end / STEP) + 1) * STEP
+    z = np.sinh(steps) / scale
+    return std * z, STEP * np.cosh(steps) / scale * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
-def _by_quadrature(f: Callable, slope: Callable, curvature: Callable) -> Kernel:
-    """The kernel of a smooth nonlinearity, by quadrature."""
-    line, line_weights = _normal_grid(0.01)
-    points, weights = _normal_grid(0.05)
-    half = points >= 0  # the average is even in the second direction
-    half_weights = np.where(points[half] > 0, 2, 1) * weights[half]
+def _saturating(f: Callable, slope: Callable, curvature: Callable) -> Kernel:
+    """The kernel of a smooth, odd nonlinearity whose slope is 0 for |u| > `FLAT`, by quadrature."""
 
     def average(g: Callable, q: float) -> float:
-        return float(line_weights @ g(math.sqrt(q) * line))
+        points, weights = _points(math.sqrt(q))
+        return float(weights @ g(points))
 
-    def pair(g: Callable, q: float, c: float) -> float:
-        # u = along + across, v = along - across: exact at c = 1, where `across` vanishes
-        along = math.sqrt(q * (1 + c) / 2) * points[:, None]
-        across = math.sqrt(q * max(0.0, 1 - c) / 2) * points[half]
-        return float(weights @ (g(along + across) * g(along - across)) @ half_weights)
+    def square(q: float) -> float:
+        return average(lambda u: f(u) ** 2, q)
+
+    def slopes(q: float, c: float) -> float:  # u = along + across, v = along - across
+        along, along_weights = _points(math.sqrt(q * (1 + c) / 2), FLAT)
+        across, across_weights = _points(math.sqrt(q * (1 - c) / 2), FLAT)
+        both = slope(along[:, None] + across) * slope(along[:, None] - across)
+        return float(along_weights @ both @ across_weights)
+
+    def product(q: float, c: float) -> float:
+        # d/dc E f(u) f(v) = q E f'(u) f'(v) (Price 1958), integrated down from c = 1 over the angle acos c
+        scale = max(1.0, math.sqrt(q))
+        end = math.asinh(scale * math.acos(abs(c)))
+        parts = 1 + int(end / 10)
+        steps = (np.arange(parts)[:, None] + (NODES + 1) / 2).ravel() * end / parts
+        weights = np.tile(NODE_WEIGHTS, parts) * end / parts / 2 * np.cosh(steps) / scale
+        lost = q * float(weights @ [slopes(q, math.cos(a)) * math.sin(a) for a in np.sinh(steps) / scale])
+        return math.copysign(square(q) - lost, c) if c else 0.0
 
     return Kernel(
-        square=lambda q: average(lambda u: f(u) ** 2, q),
+        square=square,
         square_slope=lambda q: average(lambda u: slope(u) ** 2 + f(u) * curvature(u), q),
-        product=lambda q, c: pair(f, q, c),
-        slopes=lambda q, c: average(lambda u: slope(u) ** 2, q) if c == 1 else pair(slope, q, c),
+        product=product,
+        slopes=slopes,
     )
 
 
@@ -70,13 +88,15 @@ def _tanh_slope(u: np.ndarray) -> np.ndarray:
 
 def _gelu_product(q: float, c: float) -> float:
     """E f(u) f(v) for f(u) = u Phi(u): Stein's lemma, with every remaining average a Gaussian integral."""
-    p, d = q * c, math.sqrt((1 + q) ** 2 - (q * c) ** 2)
-    rest = (q * q * (1 + q) - p * p * (q - 1)) / ((1 + q) * d)
+    p = q * c
+    d = math.sqrt((1 + q - p) * (1 + q + p))
+    rest = (q * (q - p) * (q + p) + q * q + p * p) / ((1 + q) * d)
     return p / 4 + (p * math.asin(p / (1 + q)) + rest) / (2 * math.pi)
 
 
 def _gelu_slopes(q: float, c: float) -> float:
-    p, d = q * c, math.sqrt((1 + q) ** 2 - (q * c) ** 2)
+    p = q * c
+    d = math.sqrt((1 + q - p) * (1 + q + p))
     return 0.25 + (math.asin(p / (1 + q)) + 2 * p / ((1 + q) * d) + p / d**3) / (2 * math.pi)
 
 
@@ -87,7 +107,7 @@ def _gelu_square_slope(q: float) -> float:
 
 
 KERNELS = {
-    "tanh": _by_quadrature(np.tanh, _tanh_slope, lambda u: -2 * np.tanh(u) * _tanh_slope(u)),
+    "tanh": _saturating(np.tanh, _tanh_slope, lambda u: -2 * np.tanh(u) * _tanh_slope(u)),
     "relu": Kernel(  # the arc-cosine kernels of Cho and Saul (2009)
         square=lambda q: q / 2,
         square_slope=lambda q: 0.5,
@@ -130,15 +150,15 @@ def _kernel(activation: str) -> Kernel:
     return KERNELS[activation]
 
 
-def _check(**numbers: float) -> None:
+def _check(*, most: float = LARGEST, **numbers: float) -> None:
     for name, value in numbers.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} {value}: expected a finite number, 0 or more")
+        number(name, value, f"a finite number, 0 or more, at most {most:g}", lambda x: 0 <= x <= most)
 
 
 def variance_map(variance: float, sigma_w: float, sigma_b: float, activation: str) -> float:
     """One layer's step of the variance: q -> sigma_w^2 E f(u)^2 + sigma_b^2, u from N(0, q) (Poole, eq. 3)."""
-    _check(variance=variance, sigma_w=sigma_w, sigma_b=sigma_b)
+    _check(sigma_w=sigma_w, sigma_b=sigma_b)
+    _check(variance=variance, most=4 * LARGEST**2)
     return sigma_w**2 * _kernel(activation).square(variance) + sigma_b**2
 
 
@@ -149,8 +169,7 @@ def correlation_map(
 
     Returns the covariance over the next layer's variance; nan if nothing is left of the signal.
     """
-    if not -1 <= correlation <= 1:
-        raise ValueError(f"correlation {correlation}: expected a number from -1 to 1")
+    number("correlation", correlation, "a number from -1 to 1", lambda c: -1 <= c <= 1)
     after = variance_map(variance, sigma_w, sigma_b, activation)
     covariance = sigma_w**2 * _kernel(activation).product(variance, correlation) + sigma_b**2
     return max(-1.0, min(1.0, covariance / after)) if after > 0 else math.nan
@@ -198,7 +217,7 @@ def _settled_variance(kernel: Kernel, weight: float, bias: float) -> float:
             q = max(bias, q - excess / slope)  # Newton's step
         else:  # leaving an unstable point: up in leaps, since it may be far; down as the layers go
             q = 2 * q if excess > 0 else q + excess
-        if q > DIVERGED:
+        if q > DIVERGED * max(1.0, weight + bias):
             return math.inf
         if q < VANISHED and bias == 0:
             return 0.0
@@ -214,8 +233,8 @@ def _settled_correlation(kernel: Kernel, weight: float, bias: float, q: float) -
     while step > TOLERANCE:
         excess = (weight * kernel.product(q, c) + bias) / q - c
         step = excess / (1 - weight * kernel.slopes(q, c))
-        c += max(0.0, step)
-    return min(c, 1.0)
+        c = min(1.0, c + max(0.0, step))
+    return c
 
 
 def edge_of_chaos(sigma_b: float, activation: str = "tanh") -> float:
@@ -251,22 +270,28 @@ def initial_loss(vocab: int, logit_variance: float = 0.0) -> float:
     ln V + s/2 - (e^s - 1) / (2 V): the second order of E ln sum exp. ValueError above a variance of 1, where
     it no longer holds.
     """
-    if vocab < 1:
-        raise ValueError(f"vocab {vocab}: expected 1 or more")
+    whole("vocab", vocab)
     if not 0 <= logit_variance <= 1:
         raise ValueError(f"logit_variance {logit_variance}: the formula holds from 0 to 1")
     return math.log(vocab) + logit_variance / 2 - math.expm1(logit_variance) / (2 * vocab)
 
 
 def _check_shape(width: int, depth: int) -> None:
-    if width < 1 or depth < 0:
+    if not (width >= 1 and 0 <= depth < math.inf):
         raise ValueError(f"width {width}, depth {depth}: expected 1 or more, and 0 or more")
 
 
 def relu_second_moment(width: int, sigma2: float, depth: int) -> float:
-    """E |h_L|^2 / |h_0|^2 for a bias-free ReLU network with weights N(0, sigma2): (n sigma2 / 2)^L (He et al. 2015)."""
+    """E |h_L|^2 / |h_0|^2 for a bias-free ReLU network with weights N(0, sigma2): (n sigma2 / 2)^L (He et al. 2015).
+
+    inf where that is beyond 1.8e308, the largest of floating-point numbers.
+    """
     _check_shape(width, depth)
-    return (width * sigma2 / 2) ** depth
+    _check(sigma2=sigma2, most=1e300)
+    try:
+        return (width * sigma2 / 2) ** depth
+    except OverflowError:
+        return math.inf
 
 
 def dead_probability(width: int, depth: int) -> float:

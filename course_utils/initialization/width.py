@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from course_utils import runtime
 from course_utils.initialization.places import places
 from course_utils.initialization.schemes import initialize_
-from course_utils.models import GPT, MLP
+from course_utils.models import GPT, MLP, mean_cross_entropy
+from course_utils.values import wide
 
 
 def mup_learning_rates(model: MLP | GPT, *, base_width: int) -> dict[str, float]:
@@ -95,10 +95,10 @@ def coordinate_check(
 
 def _change(model: nn.Module, inputs: Tensor, targets: Tensor, optimizer: torch.optim.Optimizer) -> float:
     before = _outputs(model, inputs)  # (..., classes)
-    F.cross_entropy(before.flatten(0, -2), targets.flatten()).backward()
+    mean_cross_entropy(before, targets).backward()
     optimizer.step()
     with torch.no_grad():
-        return (_outputs(model, inputs) - before).square().mean().sqrt().item()
+        return (wide(_outputs(model, inputs)) - wide(before)).square().mean().sqrt().item()
 
 
 def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:

@@ -65,13 +65,15 @@ function element(tag, className, parent) {
   return made;
 }
 
-// Arrays travel as float32 buffers; {"buffer": 3, "shape": [2, 5]} in a trace says where one belongs.
+// Arrays travel as float32 buffers; {"buffer": 3, "shape": [2, 5]} in a trace says where one belongs, and has
+// "dtype": "float64" where the numbers need it.
 function unpack(value, buffers) {
   if (Array.isArray(value)) return value.map((part) => unpack(part, buffers));
   if (value === null || typeof value !== "object") return value;
   if ("buffer" in value) {
     const view = buffers[value.buffer];
-    const flat = new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+    const Numbers = value.dtype === "float64" ? Float64Array : Float32Array;
+    const flat = new Numbers(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
     if (value.shape.length < 2) return flat;
     const [rows, columns] = value.shape;
     return Array.from({ length: rows }, (_, row) => flat.subarray(row * columns, (row + 1) * columns));

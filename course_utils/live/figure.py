@@ -189,11 +189,16 @@ class LiveFigure(anywidget.AnyWidget):
 
 
 def pack(value, buffers: list | None = None):
-    """Replace the number arrays in a figure by references; returns (skeleton, float32 buffers)."""
+    """Replace the number arrays in a figure by references; returns (skeleton, float32 buffers, float64 if need be)."""
     buffers = [] if buffers is None else buffers
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        buffers.append(memoryview(np.ascontiguousarray(value, dtype=np.float32)).cast("B"))
-        return {"buffer": len(buffers) - 1, "shape": list(value.shape)}, buffers
+        with np.errstate(over="ignore"):
+            sent = np.ascontiguousarray(value, dtype=np.float32)
+        wider = {}
+        if not np.allclose(sent, value, rtol=1e-6, atol=0, equal_nan=True):  # a logarithmic axis may show 1e-50
+            sent, wider = np.ascontiguousarray(value, dtype=np.float64), {"dtype": "float64"}
+        buffers.append(memoryview(sent).cast("B"))
+        return {"buffer": len(buffers) - 1, "shape": list(value.shape)} | wider, buffers
     if isinstance(value, dict):
         return {key: pack(part, buffers)[0] for key, part in value.items()}, buffers
     if isinstance(value, list | tuple):

@@ -13,7 +13,7 @@ def bigram_counts(rows: tuple[Tensor, Tensor]) -> Tensor:
 
     rows: inputs and targets, each (stories, tokens); a negative target does not count.
     """
-    tokens, targets = (part.flatten() for part in rows)
+    tokens, targets = (part.flatten().long() for part in rows)
     counted = targets >= 0
     size = len(data.STORY_VOCAB)
     pairs = tokens[counted] * size + targets[counted]

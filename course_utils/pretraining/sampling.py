@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from course_utils.models import GPT
+from course_utils.values import narrow, number, wide
 
 
 def next_token_probabilities(logits: Tensor, *, temperature: float = 1.0, top_k: int | None = None) -> Tensor:
@@ -13,18 +14,18 @@ def next_token_probabilities(logits: Tensor, *, temperature: float = 1.0, top_k:
 
     temperature: divides the logits; 0 puts everything on the largest one.  top_k: only the k likeliest may be chosen.
     """
-    if not temperature >= 0:
-        raise ValueError(f"temperature {temperature}: expected 0 or more")
+    number("temperature", temperature, "0 or more", lambda value: value >= 0)
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k {top_k}: expected 1 or more, or None for all")
+    given, logits = logits, wide(logits)
     if temperature == 0:
-        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+        return narrow(torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0), given)
     largest = logits.max(-1, keepdim=True).values
     scaled = (logits - largest) / temperature  # the largest is 0, so that no temperature overflows
     if top_k is not None and top_k < logits.shape[-1]:
         kept = logits.topk(top_k, -1).indices  # exactly k, of equal ones too
         scaled = torch.full_like(scaled, float("-inf")).scatter(-1, kept, scaled.gather(-1, kept))
-    return scaled.softmax(-1)
+    return narrow(scaled.softmax(-1), given)
 
 
 @torch.no_grad()
