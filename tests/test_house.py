@@ -19,10 +19,11 @@ ROWS = (  # a module imports only from rows above its own
     ("sweeps",),
     ("pretraining",),
     ("finetuning", "distillation"),
-    ("studies",),
     ("figures",),
     ("live",),
-    ("lesson", "panels"),
+    ("lesson",),
+    ("studies",),
+    ("panels",),
     ("exercises",),
 )
 ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from course_utils import studies
-from course_utils.studies.study import Study
+from course_utils.lesson.study import Study
 from tools import run_studies
 
 

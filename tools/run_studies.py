@@ -16,8 +16,8 @@ import time
 import torch
 
 from course_utils import runtime
+from course_utils.lesson.study import Row
 from course_utils.studies import RESULTS, STUDIES, command, run_point, stored
-from course_utils.studies.study import Row
 
 
 def make(name: str) -> None:

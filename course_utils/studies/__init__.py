@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from course_utils.lesson.study import Row, Study
 from course_utils.studies import (
     distillation,
     finetuning,
@@ -19,7 +20,6 @@ from course_utils.studies import (
     starts,
     story_students,
 )
-from course_utils.studies.study import Row, Study
 
 RESULTS = Path(__file__).parent / "results"
 STUDIES: dict[str, Study] = {

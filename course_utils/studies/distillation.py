@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from course_utils import training
 from course_utils.distillation import digits
-from course_utils.studies.study import Row, Study
+from course_utils.lesson.study import Row, Study
 
 BIASES = tuple(range(9))  # added to the logit of a class that was left out
 

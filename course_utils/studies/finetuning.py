@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from course_utils import training
 from course_utils.finetuning import questions
+from course_utils.lesson.study import Row, Study
 from course_utils.pretraining import held_out_loss
-from course_utils.studies.study import Row, Study
 
 LORA_RATES = (1e-3, 2e-3, 5e-3, 1e-2)
 

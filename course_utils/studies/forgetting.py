@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from course_utils import training
 from course_utils.finetuning import keeping, shift, transfer
-from course_utils.studies.study import Row, Study
+from course_utils.lesson.study import Row, Study
 
 # --- not forgetting, and between two models (sections 4, 5 and 7) ---------------------------------------------------
 

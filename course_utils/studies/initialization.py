@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from course_utils import data, runtime, sweeps, training
 from course_utils.data.images import Split
 from course_utils.initialization import initialize_, probe, variance_map
+from course_utils.lesson.study import Row, Study
 from course_utils.models import MLP
-from course_utils.studies.study import Row, Study
 
 UNITS = 8  # of the hidden layer that is looked at unit by unit
 CONSTANT = 0.01  # small enough that tanh is not at its end

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from course_utils import training
 from course_utils.distillation import sizes
 from course_utils.distillation import stories as s
-from course_utils.studies.study import Row, Study
+from course_utils.lesson.study import Row, Study
 
 STORIES = 400  # held-out ones
 
