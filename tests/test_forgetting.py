@@ -8,7 +8,8 @@ import time
 import pytest
 import torch
 
-from course_utils import checkpoint, data, pretraining, runtime, studies, training
+from chapters.stories import story_pool
+from course_utils import checkpoint, data, runtime, studies, training
 from course_utils.finetuning import fisher_diagonal, freeze_, keeping, questions, shift, transfer
 from course_utils.lesson import holds
 from course_utils.panels import forgetting
@@ -20,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def mixed_rows():
-    asked, told = questions.question_pool(3, 0), pretraining.story_pool(2)
+    asked, told = questions.question_pool(3, 0), story_pool(2)
     return tuple(torch.cat(parts) for parts in zip(asked, told, strict=True))
 
 
@@ -44,7 +45,7 @@ def test_anchors_cost_nothing_at_the_start_and_pull_back_from_anywhere_else():
 
 
 def test_the_start_answers_as_the_checkpoint_and_stays_where_it_was():
-    rows = pretraining.story_pool(4)[0]
+    rows = story_pool(4)[0]
     before = keeping.start_model()(rows)[0]
     torch.testing.assert_close(before, checkpoint.load("story_gpt")(rows)[0])
     run = keeping.keep_recipe().start(0, device="cpu")

@@ -114,7 +114,7 @@ def declared(*extras):
     ("benchmarks", ["build", "test", "bench"]),
 ])
 def test_every_imported_package_is_declared(folder, extras):
-    ours = {"course_utils", "tools", "tests", "benchmarks"} | sys.stdlib_module_names
+    ours = {"chapters", "course_utils", "tools", "tests", "benchmarks"} | sys.stdlib_module_names
     undeclared = []
     for path in (ROOT / folder).rglob("*.py"):
         siblings = {sibling.stem for sibling in path.parent.glob("*.py")}

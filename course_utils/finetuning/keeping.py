@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_utils import checkpoint, data, pretraining, runtime
+from chapters.stories import held_out_loss, story_pool
+from course_utils import checkpoint, data, runtime
 from course_utils.data.rows import Rows
 from course_utils.finetuning import questions
 from course_utils.finetuning.between import interpolate
@@ -47,7 +48,7 @@ def fisher(device: torch.device, labels: str = "sampled") -> dict[str, Tensor]:
 
     labels: as in `fisher_diagonal`.
     """
-    rows = pretraining.story_pool(FISHER_ROWS)
+    rows = story_pool(FISHER_ROWS)
     found = fisher_diagonal(start_model(), [rows], labels=labels, generator=runtime.generator(0))
     return {name: importance.to(device) for name, importance in found.items()}
 
@@ -90,7 +91,7 @@ def keep_recipe(
         raise ValueError(f"task {task!r}: choose one of {', '.join(POOLS)}")
     base = questions.question_recipe(examples=examples, steps=steps, seed=seed)
     new = data.row_batches(*POOLS[task](examples, 1000 + seed))
-    old = data.row_batches(*pretraining.story_pool(REPLAYED))
+    old = data.row_batches(*story_pool(REPLAYED))
     return replace(
         base,
         model=lambda generator: copy.deepcopy(start_model()),
@@ -103,7 +104,7 @@ def keep_recipe(
 
 def both(model: GPT) -> dict[str, float]:
     """How well a model answers ("accuracy"), and what became of the old task ("old", on 500 stories)."""
-    return {"accuracy": questions.answers(model)["accuracy"], "old": pretraining.held_out_loss(model)}
+    return {"accuracy": questions.answers(model)["accuracy"], "old": held_out_loss(model)}
 
 
 def path(model: GPT, alphas=ALPHAS) -> list[dict[str, float]]:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_utils import data, pretraining
+from chapters.stories import held_out_loss
+from course_utils import data
 from course_utils.data.questions import QUESTIONS
 from course_utils.data.rows import Rows
 from course_utils.finetuning.methods import BIASES, add_lora_, freeze_
@@ -144,7 +145,7 @@ def answers(model: GPT, generator: torch.Generator | None = None) -> dict[str, f
 
 def old_loss(model: GPT, generator: torch.Generator | None = None) -> dict[str, float]:
     """The loss in nats per token on held-out stories ("old"): what the model was pretrained for."""
-    return {"old": pretraining.held_out_loss(model, stories=64)}
+    return {"old": held_out_loss(model, stories=64)}
 
 
 @torch.no_grad()

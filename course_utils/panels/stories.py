@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from chapters.stories import story_pool, story_recipe, write_story
 from course_utils import data, figures, pretraining, runtime
 from course_utils.live import Choice, CurvesView, Explorer, Line, LossView, Shown, Slider, TextView, TrainingPanel
 from course_utils.panels.inside import Models
@@ -42,7 +43,7 @@ WRITTEN = CurvesView(
 def story_panel(
     *,
     title: str,
-    recipe: Callable = pretraining.story_recipe,
+    recipe: Callable = story_recipe,
     settings: Sequence[str] = (),
     knobs: Sequence[str] = ("lr",),
     views: Sequence = (LOSS, ABILITIES, SAMPLE),
@@ -60,7 +61,7 @@ def guesser_panel(models: Models, *, stories: int = 2000) -> Explorer:
     tokenizer = data.StoryTokenizer()
     (story,) = data.stories(1, seed=11)
     tokens = torch.tensor([tokenizer.begin, *tokenizer.encode(story), tokenizer.end])
-    tables = pretraining.ngram_tables(pretraining.story_pool(stories))
+    tables = pretraining.ngram_tables(story_pool(stories))
 
     def chances(who: str, place: int) -> torch.Tensor:
         if who in models:
@@ -109,7 +110,7 @@ def prompt_panel(models: Models, *, prompt: str = "Anna has a") -> Explorer:
         best = chances.topk(12).indices.tolist()
         figure = figures.bars([tokenizer.vocab[token] for token in best], chances[best].numpy(), x_title="token",
                               title="Probability of the next token", y_title="probability", y_range=(0, 1))  # fmt: skip
-        story = pretraining.write_story(gpt, prompt, generator=runtime.generator(seed), **how)
+        story = write_story(gpt, prompt, generator=runtime.generator(seed), **how)
         hesitation = torch.special.entr(chances).sum().exp().item()
         summary = f"It hesitates as if between {hesitation:.1f} equally likely tokens."
         verdict = "a story of the language" if data.grammatical(story) else "not a story of the language"

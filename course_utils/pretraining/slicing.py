@@ -7,9 +7,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from chapters.stories import story_recipe
 from course_utils import checkpoint, initialization
 from course_utils.models import GPT
-from course_utils.pretraining.stories import story_recipe
 from course_utils.training import Experiment
 
 SMALL = 32

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from chapters.stories import HELD_OUT_SEED, story_pool
 from course_utils import data, initialization, runtime
 from course_utils.initialization.places import places
 from course_utils.models import GPT, GPTConfig
 from course_utils.pretraining.markov import CONTEXT, SYMBOLS, markov_source
-from course_utils.pretraining.stories import HELD_OUT_SEED, story_pool
 from course_utils.training import Experiment, cosine
 
 WIDTH = 64

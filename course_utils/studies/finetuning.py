@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
+from chapters.stories import held_out_loss
 from course_utils import training
 from course_utils.finetuning import questions
 from course_utils.lesson.study import Row, Study
-from course_utils.pretraining import held_out_loss
 
 LORA_RATES = (1e-3, 2e-3, 5e-3, 1e-2)
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import torch
 
+from chapters.stories import held_out_loss, story_pool, story_recipe
 from course_utils import data, runtime, training
 from course_utils.lesson.study import Row, Study
 from course_utils.models import count_parameters
 from course_utils.pretraining import copying, head_start
 from course_utils.pretraining.sampling import sample
-from course_utils.pretraining.stories import held_out_loss, story_pool, story_recipe
 
 # --- learning rate and schedule (section 3) -----------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ import math
 import numpy as np
 import torch
 
-from course_utils import data, finetuning, models, pretraining, runtime, studies, training
+from chapters.stories import held_out_loss
+from course_utils import data, finetuning, models, runtime, studies, training
 from course_utils.exercises.finetuning import check
 from course_utils.finetuning import keeping, questions, ranks, transfer
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
@@ -691,7 +692,7 @@ def kept_at(measured, **changes):
     return np.array(studies.column("keeping", measured, **keeping.PLAIN | changes))
 
 
-before = pretraining.held_out_loss(story_gpt)
+before = held_out_loss(story_gpt)
 rise, replayed = kept_at("old") - before, kept_at("old", replay=0.05) - before
 claim("with nothing to hold it, the old loss ends over three times as high (4 stored seeds)",
       min(kept_at("old")) > 3 * before)

@@ -31,7 +31,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from course_utils import checkpoint, data, initialization, models, pretraining, studies, sweeps, training
+from chapters.stories import held_out_loss, story_recipe
+from course_utils import checkpoint, data, initialization, models, studies, sweeps, training
 from course_utils.exercises.initialization import check
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 
@@ -117,7 +118,7 @@ ratios = [initialization.training_memory(models.MLP(sizes), batch=32).total
           / peak(lambda _, sizes=sizes: models.MLP(sizes), nets.digit_batches) for sizes in shapes]
 ratios.append(initialization.training_memory(gpt, batch=16).total
               / peak(lambda _: models.GPT(gpt.config),
-              pretraining.story_recipe(measured=False).batches))
+              story_recipe(measured=False).batches))
 claim("the count is within 10 % of the measured peak, for three digit networks and the story GPT",
       all(abs(ratio - 1) < 0.1 for ratio in ratios), worst=max(ratios, key=lambda ratio: abs(ratio - 1)))
 
@@ -1044,7 +1045,7 @@ boards.small_panel()
 
 # %%
 cut = slicing.slice_gpt(checkpoint.load("story_gpt"), 32)
-claim("before training, the slice's loss is above 4 nats", pretraining.held_out_loss(cut) > 4)
+claim("before training, the slice's loss is above 4 nats", held_out_loss(cut) > 4)
 
 
 def small(start, steps=100):
