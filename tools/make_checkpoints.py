@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from chapters.distillation import digits
 from chapters.stories import held_out_loss, story_recipe
 from course_utils import checkpoint, data, training
-from course_utils.distillation import digits
 
 SEED = 0
 CARD_STORIES = 2000  # held-out stories that the card's loss is measured on

@@ -9,20 +9,28 @@ result is stored at once, so the command may be stopped.
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import pkgutil
 import sys
 import time
 from pathlib import Path
 
 import torch
 
+import chapters
 from course_utils import runtime, studies
 from course_utils.lesson.study import Row, Studies, command
 
 
 def tables() -> dict[str, Studies]:
     """Every study's name, with the table that holds it."""
-    return dict.fromkeys(studies.STUDIES, studies.STUDIES)
+    found = dict.fromkeys(studies.STUDIES, studies.STUDIES)
+    for chapter in pkgutil.iter_modules(chapters.__path__, "chapters."):
+        if chapter.ispkg and importlib.util.find_spec(f"{chapter.name}.studies"):
+            table = importlib.import_module(f"{chapter.name}.studies").STUDIES
+            found |= dict.fromkeys(table, table)
+    return found
 
 
 def make(table: Studies, name: str) -> None:

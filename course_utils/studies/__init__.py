@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from course_utils.lesson.study import Studies
-from course_utils.studies import (
-    distillation,
-    finetuning,
-    forgetting,
-    initialization,
-    pretraining,
-    starts,
-    story_students,
-)
+from course_utils.studies import finetuning, forgetting, initialization, pretraining, starts
 
 STUDIES = Studies(__file__, {
     **pretraining.STUDIES,
     **finetuning.STUDIES,
     **forgetting.STUDIES,
-    **distillation.STUDIES,
-    **story_students.STUDIES,
     **initialization.STUDIES,
     **starts.STUDIES,
 })  # fmt: skip

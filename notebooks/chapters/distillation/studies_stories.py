@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Iterator
 
 from course_utils import training
-from course_utils.distillation import sizes
-from course_utils.distillation import stories as s
 from course_utils.lesson.study import Row, Study
+
+from . import sizes
+from . import stories as s
 
 STORIES = 400  # held-out ones
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from course_utils import figures, studies
-from course_utils.distillation import DIVERGENCES, bumps, sizes
-from course_utils.distillation import stories as s
+from course_utils import figures
+from course_utils.distillation import DIVERGENCES
 from course_utils.live import Choice, Explorer, LossView, Shown, Slider, TrainingPanel
 from course_utils.panels.stories import ABILITIES
+
+from . import bumps, sizes
+from . import stories as s
+from .studies import STUDIES
 
 HELD_OUT = LossView(title="Loss on held-out stories", curves={"held-out": "held-out"}, top=3.0)
 TAUGHT = LossView(title="Loss (in training, a KL for probabilities)", top=4.0,
@@ -149,7 +152,7 @@ def _compare(width: int, seeds, student: int, temperature: float) -> dict[str, l
     if seeds is not None:
         return sizes.compare(width, seeds, width=student, temperature=temperature)
     settings = {"teacher_units": width, "student_units": student, "temperature": temperature}
-    rows = studies.stored("teacher_sizes", **settings)
+    rows = STUDIES.stored("teacher_sizes", **settings)
     if not rows:
         raise ValueError("no runs are stored with these settings: choose runs “3, trained now”, and press Show")
     return {name: [row[name] for row in rows] for name in ("teacher", "student", "agreement")}

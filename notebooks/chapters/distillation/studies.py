@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Iterator
 
 from course_utils import training
-from course_utils.distillation import digits
-from course_utils.lesson.study import Row, Study
+from course_utils.lesson.study import Row, Studies, Study
+
+from . import digits, studies_stories
 
 BIASES = tuple(range(9))  # added to the logit of a class that was left out
 
@@ -69,8 +70,9 @@ def few_labels_point(*, source: str, transfer: int, seed: int) -> Row:
     return {"accuracy": digits.accuracy(run.model, seed), "teacher": digits.accuracy(digits.teacher(seed), seed)}
 
 
-STUDIES: dict[str, Study] = {
+STUDIES = Studies(__file__, {
     "digit_sources": Study(sources_points, sources_point),
     "left_out": Study(left_out_points, left_out_point),
     "few_labels": Study(few_labels_points, few_labels_point),
-}
+    **studies_stories.STUDIES,
+})  # fmt: skip

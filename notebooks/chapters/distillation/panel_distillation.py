@@ -7,11 +7,12 @@ from functools import cache
 import numpy as np
 
 from course_utils import figures
-from course_utils.distillation import digits as d
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TrainingPanel
-from course_utils.panels.soft_labels import NAMES
 from course_utils.runtime import readable_bytes
 from course_utils.training import finish
+
+from . import digits as d
+from .panel_soft_labels import NAMES
 
 # --- section 2: a student, live ---------------------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from course_utils import data, sweeps, training
-from course_utils.distillation import digits
 from course_utils.distillation.methods import agreement, distillation_loss
 from course_utils.models import MLP
+
+from . import digits
 
 TEACHER_WIDTHS = (4, 8, 16, 32, 64, 256)
 STUDENT_WIDTH = 8
