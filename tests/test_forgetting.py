@@ -8,11 +8,13 @@ import time
 import pytest
 import torch
 
+from chapters.finetuning import keeping, questions, shift, transfer
+from chapters.finetuning import panel_forgetting as forgetting
+from chapters.finetuning.studies import STUDIES as studies
 from chapters.stories import story_pool
-from course_utils import checkpoint, data, runtime, studies, training
-from course_utils.finetuning import fisher_diagonal, freeze_, keeping, questions, shift, transfer
+from course_utils import checkpoint, data, runtime, training
+from course_utils.finetuning import fisher_diagonal, freeze_
 from course_utils.lesson import holds
-from course_utils.panels import forgetting
 
 CPU = torch.device("cpu")
 

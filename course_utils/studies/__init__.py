@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from course_utils.lesson.study import Studies
-from course_utils.studies import finetuning, forgetting, initialization, pretraining, starts
+from course_utils.studies import initialization, pretraining, starts
 
 STUDIES = Studies(__file__, {
     **pretraining.STUDIES,
-    **finetuning.STUDIES,
-    **forgetting.STUDIES,
     **initialization.STUDIES,
     **starts.STUDIES,
 })  # fmt: skip

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Iterator
 
 from course_utils import training
-from course_utils.finetuning import keeping, shift, transfer
 from course_utils.lesson.study import Row, Study
+
+from . import keeping, shift, transfer
 
 # --- not forgetting, and between two models (sections 4, 5 and 7) ---------------------------------------------------
 

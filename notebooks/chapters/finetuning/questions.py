@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chapters.stories import held_out_loss
 from course_utils import data
 from course_utils.data.questions import QUESTIONS
 from course_utils.data.rows import Rows
@@ -22,6 +21,8 @@ from course_utils.finetuning.methods import BIASES, add_lora_, freeze_
 from course_utils.models import GPT
 from course_utils.pretraining import head_start
 from course_utils.training import Experiment
+
+from ..stories import held_out_loss
 
 KINDS = tuple(QUESTIONS)  # kinds of questions: place, colour, feeling, who
 ALPHA = 8  # of LoRA, at every rank: alpha / rank scales the update

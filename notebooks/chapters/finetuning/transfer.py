@@ -16,9 +16,10 @@ from torch import Tensor
 from course_utils import data, initialization
 from course_utils.finetuning.between import average, interpolate
 from course_utils.finetuning.methods import freeze_
-from course_utils.finetuning.shift import PRETRAINING, features, plain_examples
 from course_utils.models import MLP
 from course_utils.training import Experiment, cosine, finish
+
+from .shift import PRETRAINING, features, plain_examples
 
 SIZES = (64, 64, 64, 10)
 LR = 3e-3

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import checkpoint
-from course_utils.finetuning import questions
 from course_utils.finetuning.methods import LoRALinear, merge_lora_, rank_for, spectrum_of_update
 from course_utils.models import GPT
 from course_utils.training import Experiment
+
+from . import questions
 
 MATRICES = {"attention.qkv": "attention in", "attention.out": "attention out",
             "up": "up", "down": "down"}  # fmt: skip

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chapters.stories import held_out_loss, story_pool
 from course_utils import checkpoint, data, runtime
 from course_utils.data.rows import Rows
-from course_utils.finetuning import questions
 from course_utils.finetuning.between import interpolate
 from course_utils.finetuning.methods import ewc_penalty, fisher_diagonal, l2_sp_penalty, replay_batches
 from course_utils.models import GPT, IGNORE
 from course_utils.training import Experiment
+
+from ..stories import held_out_loss, story_pool
+from . import questions
 
 REPLAYED = 2000  # stories that replay draws from
 FISHER_ROWS = 200  # stories that the Fisher is measured on

@@ -7,11 +7,14 @@ import copy
 import numpy as np
 import torch
 
-from course_utils import data, figures, studies
-from course_utils.finetuning import average, interpolate, keeping, questions, shift, transfer
+from course_utils import data, figures
+from course_utils.finetuning import average, interpolate
 from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider, TrainingPanel
-from course_utils.panels.finetuning import AGAINST, BOTH, CONTROLS, FORGOTTEN, METER
 from course_utils.panels.inside import Models
+
+from . import keeping, questions, shift, transfer
+from .panel_finetuning import AGAINST, BOTH, CONTROLS, FORGOTTEN, METER
+from .studies import STUDIES
 
 # --- section 5: not forgetting --------------------------------------------------------------------------------------
 
@@ -44,11 +47,11 @@ def keep_panel(*, title: str) -> TrainingPanel:
 
 def keepers_panel(*, title: str) -> Explorer:
     """Where stored runs end, new against old: the learning rate alone, replay, L2 to the start, EWC and LoRA."""
-    rows = studies.stored("keeping")
+    rows = STUDIES.stored("keeping")
     ways = {"learning rate alone": [row for row in rows if all(row[name] == 0 for name in KEEPERS)]}
     for name, control in KEEPERS.items():
         ways[control.label] = [row for row in rows if row[name] > 0 or keeping.PLAIN.items() <= row.items()]
-    lora = studies.stored("what_moves", moves="LoRA", rank=4)
+    lora = STUDIES.stored("what_moves", moves="LoRA", rank=4)
     ways["LoRA of rank 4, by learning rate"] = [row for row in lora if row["lr"] > 1e-3]  # slower, it learns half
 
     def draw(*, way):

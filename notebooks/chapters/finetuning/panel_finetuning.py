@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 
 from course_utils import figures, finetuning, models, training
-from course_utils.finetuning import questions, ranks
 from course_utils.live import (
     Choice,
     CurvesView,
@@ -20,6 +19,8 @@ from course_utils.live import (
     Trace,
     TrainingPanel,
 )
+
+from . import questions, ranks
 
 KINDS = CurvesView(
     title="Held-out questions answered right, by kind",

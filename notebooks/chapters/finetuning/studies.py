@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from chapters.stories import held_out_loss
 from course_utils import training
-from course_utils.finetuning import questions
-from course_utils.lesson.study import Row, Study
+from course_utils.lesson.study import Row, Studies, Study
+
+from ..stories import held_out_loss
+from . import questions, studies_forgetting
 
 LORA_RATES = (1e-3, 2e-3, 5e-3, 1e-2)
 
@@ -34,6 +35,16 @@ def start_point(*, start: str, examples: int, seed: int) -> Row:
     return _trained(start=start, examples=examples, seed=seed)
 
 
+def longer_points() -> Iterator[Row]:
+    """Scratch with 3,000 examples and five times the steps."""
+    yield from ({"start": "scratch", "examples": 3000, "steps": 1500, "seed": seed} for seed in range(3))
+
+
+def longer_point(**settings) -> Row:
+    """Answers and old loss at the end."""
+    return _trained(**settings)
+
+
 def moves_points() -> Iterator[Row]:
     """300 examples: learning rates, ways to choose what moves, ranks of LoRA, and where the loss counts."""
     base = {"moves": "everything", "rank": 4, "stages": 1, "lr": 2e-3, "counted": "the answer"}
@@ -50,7 +61,9 @@ def moves_point(**settings) -> Row:
     return _trained(examples=300, **settings)
 
 
-STUDIES = {
+STUDIES = Studies(__file__, {
     "question_start": Study(start_points, start_point),
+    "longer": Study(longer_points, longer_point),
     "what_moves": Study(moves_points, moves_point),
-}
+    **studies_forgetting.STUDIES,
+})  # fmt: skip
