@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from course_utils.lesson.study import Studies
-from course_utils.studies import initialization, pretraining, starts
+from course_utils.studies import pretraining
 
 STUDIES = Studies(__file__, {
     **pretraining.STUDIES,
-    **initialization.STUDIES,
-    **starts.STUDIES,
 })  # fmt: skip
 column, run_point, stored = STUDIES.column, STUDIES.run_point, STUDIES.stored

@@ -31,20 +31,21 @@ from functools import partial
 import numpy as np
 import torch
 
-from chapters.stories import held_out_loss, story_recipe
-from course_utils import checkpoint, data, initialization, models, studies, sweeps, training
-from course_utils.exercises.initialization import check
-from course_utils.lesson import Question, claim, holds, predict, quiz, recall
+from chapters.initialization import board, deep, slicing, starts, widths
+from chapters.initialization import panel_board as boards
+from chapters.initialization import studies as nets
+from chapters.initialization.checks import check
+from chapters.initialization.panel_depth import boundary, map_panel, starts_panel
+from chapters.initialization.panel_initialization import MemoryPanel, symmetry_panel
+from chapters.initialization.panel_signal import signal_lab, spread_panel
+from chapters.initialization.panel_starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
 
 # %%
-from course_utils.panels import board as boards
-from course_utils.panels.depth import boundary, map_panel, starts_panel
-from course_utils.panels.initialization import MemoryPanel, symmetry_panel
-from course_utils.panels.signal import signal_lab, spread_panel
-from course_utils.panels.starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
-from course_utils.pretraining import board, deep, slicing, starts, widths
+from chapters.initialization.studies import STUDIES as studies
+from chapters.stories import held_out_loss, story_recipe
+from course_utils import checkpoint, data, initialization, models, sweeps, training
+from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 from course_utils.runtime import generator
-from course_utils.studies import initialization as nets
 
 # %% [markdown]
 # ## 1. What fits

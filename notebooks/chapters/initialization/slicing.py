@@ -7,10 +7,11 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from chapters.stories import story_recipe
 from course_utils import checkpoint, initialization
 from course_utils.models import GPT
 from course_utils.training import Experiment
+
+from ..stories import story_recipe
 
 SMALL = 32
 STARTS = ("random", "sliced", "shuffled", "pretrained")

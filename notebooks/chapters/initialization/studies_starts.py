@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from chapters.stories import held_out_loss
 from course_utils import data, runtime, sweeps, training
 from course_utils.data.images import Split
 from course_utils.lesson.study import Row, Study
-from course_utils.pretraining import board, slicing, starts, warm, widths
+
+from ..stories import held_out_loss
+from . import board, slicing, starts, warm, widths
 
 # --- scales of embeddings and linear layers (section 5) -------------------------------------------------------------
 

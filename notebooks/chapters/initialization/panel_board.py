@@ -12,7 +12,8 @@ from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Sli
 from course_utils.models import GPT, MLP, GPTConfig
 from course_utils.panels.stories import ABILITIES
 from course_utils.panels.stories import LOSS as STORY_LOSS
-from course_utils.pretraining import board, slicing, warm, widths
+
+from . import board, slicing, warm, widths
 
 OPTIMIZER = Choice(label="optimizer", options=("sgd", "adamw"), help="Plain gradient descent, or AdamW.")
 LR = Slider(label="learning rate", low=1e-3, high=1e1, log=True,

@@ -9,7 +9,8 @@ from torch import nn
 from course_utils import data, figures, initialization, runtime
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TrainingPanel
 from course_utils.models import ACTIVATIONS, MLP
-from course_utils.pretraining import deep, starts
+
+from . import deep, starts
 
 SCALES = {
     "source": Choice(label="source", options=starts.SOURCES,

@@ -12,8 +12,9 @@ from course_utils import figures
 from course_utils.initialization import mean_field
 from course_utils.live import Choice, CurvesView, TrainingPanel
 from course_utils.live.views import Trace
-from course_utils.studies import initialization as studies
-from course_utils.studies.initialization import MAP_BIAS, MAP_DEPTHS, MAP_SCALES, STARTS, map_name
+
+from . import studies
+from .studies import MAP_BIAS, MAP_DEPTHS, MAP_SCALES, STARTS, map_name
 
 DRAWN = ("normal 0.02", "uniform", "xavier", "he", "orthogonal x √2", "lsuv")  # as curves: six that differ
 TRAINABLE = 6  # correlation lengths that a trainable network may be deep (Schoenholz et al. 2017)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from chapters.stories import HELD_OUT_SEED, story_pool
 from course_utils import data, initialization, runtime
 from course_utils.initialization.places import places
 from course_utils.models import GPT, GPTConfig
-from course_utils.pretraining.markov import CONTEXT, SYMBOLS, markov_source
 from course_utils.training import Experiment, cosine
+
+from ..stories import HELD_OUT_SEED, story_pool
+from .markov import CONTEXT, SYMBOLS, markov_source
 
 WIDTH = 64
 SOURCES = ("stories", "markov")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from chapters.stories import story_recipe
 from course_utils import figures, runtime, training
 from course_utils.data import STORY_VOCAB, digits_split
 from course_utils.initialization import NAMED_MODELS, TrainingMemory, parameter_count, training_memory
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TrainingPanel
 from course_utils.live.controls import button
 from course_utils.models import GPT, MLP, GPTConfig
-from course_utils.studies import initialization as studies
+
+from ..stories import story_recipe
+from . import studies
 
 # --- section 1: what fits -----------------------------------------------------------------------------------------
 

@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from course_utils import data, runtime, sweeps, training
 from course_utils.data.images import Split
 from course_utils.initialization import initialize_, probe, variance_map
-from course_utils.lesson.study import Row, Study
+from course_utils.lesson.study import Row, Studies, Study
 from course_utils.models import MLP
+
+from . import studies_starts
 
 UNITS = 8  # of the hidden layer that is looked at unit by unit
 CONSTANT = 0.01  # small enough that tanh is not at its end
@@ -261,9 +263,10 @@ def map_rate_point(*, depth: int, lr: float, seed: int) -> Row:
     return {"right": [round(history[f"{map_name(depth, scale)}: right"].last, 4) for scale in MAP_SCALES]}
 
 
-STUDIES: dict[str, Study] = {
+STUDIES = Studies(__file__, {
     "depth_scale": Study(map_points, map_point),
     "depth_scale_rates": Study(map_rate_points, map_rate_point),
     "deep_starts": Study(deep_points, deep_point),
     "moments": Study(moments_points, moments_point),
-}
+    **studies_starts.STUDIES,
+})  # fmt: skip

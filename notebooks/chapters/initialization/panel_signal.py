@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch.nn import functional as F
 
-from course_utils import figures, runtime, studies
+from course_utils import figures, runtime
 from course_utils.initialization import (
     INIT_SCHEMES,
     Predicted,
@@ -18,7 +18,8 @@ from course_utils.initialization import (
 )
 from course_utils.live import Choice, Explorer, Shown, Slider
 from course_utils.models import MLP
-from course_utils.studies.initialization import DEPTHS, unit_digits
+
+from .studies import DEPTHS, STUDIES, unit_digits
 
 WIDTHS = (64, 256, 1000)  # of the stored networks
 ROWS = 128  # digits that are sent through
@@ -149,7 +150,7 @@ def _summary(seen: Probe, theory: Predicted | None, model: MLP) -> str:
 
 def spread_panel() -> Explorer:
     """How far apart networks of one start are, over depth, for three widths (stored runs of ReLU with He)."""
-    rows = {width: studies.stored("moments", activation="relu", width=width) for width in WIDTHS}
+    rows = {width: STUDIES.stored("moments", activation="relu", width=width) for width in WIDTHS}
     spread = {width: np.std([np.log(row["moments"]) for row in found], axis=0) for width, found in rows.items()}
 
     def draw(*, against):
