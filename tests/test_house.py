@@ -22,8 +22,6 @@ ROWS = (  # a module imports only from rows above its own
     ("figures",),
     ("live",),
     ("lesson",),
-    ("studies",),
-    ("panels",),
     ("exercises",),
 )
 ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}

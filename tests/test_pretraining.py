@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from chapters.pretraining import embeddings, head_start
+from chapters.pretraining import panel_inside as inside
+from chapters.pretraining import panel_scaling as scaling
+from chapters.pretraining import panel_stories as stories
+from chapters.pretraining import panel_texts as texts
+from chapters.pretraining.studies import STUDIES as studies
+from chapters.pretraining.studies import _copied
+from chapters.pretraining.texts import text_recipe, unigram_entropy
 from chapters.stories import evaluate, held_out_loss, judge_written, story_pool, story_recipe
-from course_utils import checkpoint, data, initialization, pretraining, runtime, studies, training
+from course_utils import checkpoint, data, initialization, pretraining, runtime, training
 from course_utils.lesson import holds
 from course_utils.models import GPT, GPTConfig
-from course_utils.panels import inside, scaling, stories, texts
-from course_utils.pretraining import embeddings, head_start
-from course_utils.studies.pretraining import _copied
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
 FLOOR = data.stories_entropy()
@@ -199,12 +204,12 @@ def test_a_scaling_law_needs_five_runs_above_the_floor():
 
 
 def test_real_text_is_learned_and_a_short_one_refused():
-    run = training.finish(pretraining.text_recipe(data.manual_text(), width=32, steps=60).start(0))
+    run = training.finish(text_recipe(data.manual_text(), width=32, steps=60).start(0))
     assert run.history["held-out"].last < run.history.levels["ln V"] - 0.5
     assert isinstance(run.history.texts["sample"], str)
     with pytest.raises(ValueError, match="a text of 36 characters allows 35 or less"):
-        pretraining.text_recipe("abcab" * 8)
-    assert pretraining.unigram_entropy(torch.tensor([0, 1, 0, 1])) == pytest.approx(math.log(2))
+        text_recipe("abcab" * 8)
+    assert unigram_entropy(torch.tensor([0, 1, 0, 1])) == pytest.approx(math.log(2))
 
 
 # --- studies --------------------------------------------------------------------------------------------------------

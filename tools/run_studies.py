@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 
 import chapters
-from course_utils import runtime, studies
+from course_utils import runtime
 from course_utils.lesson.study import Row, Studies, command
 
 
 def tables() -> dict[str, Studies]:
     """Every study's name, with the table that holds it."""
-    found = dict.fromkeys(studies.STUDIES, studies.STUDIES)
+    found: dict[str, Studies] = {}
     for chapter in pkgutil.iter_modules(chapters.__path__, "chapters."):
         if chapter.ispkg and importlib.util.find_spec(f"{chapter.name}.studies"):
             table = importlib.import_module(f"{chapter.name}.studies").STUDIES

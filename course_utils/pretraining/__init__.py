@@ -3,7 +3,6 @@
 from course_utils.pretraining.ngrams import bigram_counts, ngram_tables
 from course_utils.pretraining.sampling import next_token_probabilities, sample
 from course_utils.pretraining.scaling import ScalingLaw, fit_scaling_law
-from course_utils.pretraining.texts import text_recipe, unigram_entropy
 
 __all__ = [
     "ScalingLaw",
@@ -12,6 +11,4 @@ __all__ = [
     "next_token_probabilities",
     "ngram_tables",
     "sample",
-    "text_recipe",
-    "unigram_entropy",
 ]

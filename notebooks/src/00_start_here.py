@@ -55,11 +55,11 @@
 # made yourself teaches more than a right answer that you read.
 
 # %%
+from chapters.pretraining.panel_stories import story_panel
 from chapters.stories import story_recipe
 from course_utils import data
 from course_utils.exercises.start import check
 from course_utils.lesson import claim, course_map, predict, recall
-from course_utils.panels.stories import story_panel
 
 predict(
     "start-text",

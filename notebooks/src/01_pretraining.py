@@ -27,13 +27,14 @@ import textwrap
 import numpy as np
 import torch
 
+from chapters.pretraining import copying, embeddings, head_start, heads
+from chapters.pretraining.checks import check
+from chapters.pretraining.panel_stories import ABILITIES, LOSS, SAMPLE, WRITTEN, guesser_panel, story_panel
+from chapters.pretraining.studies import STUDIES as studies
 from chapters.stories import evaluate, held_out_loss, judge_written, story_pool, story_recipe
-from course_utils import checkpoint, data, pretraining, runtime, studies, training
-from course_utils.exercises.pretraining import check
+from course_utils import checkpoint, data, pretraining, runtime, training
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall, within_noise
 from course_utils.live import Choice, CurvesView, LossView, TrainingPanel
-from course_utils.panels.stories import ABILITIES, LOSS, SAMPLE, WRITTEN, guesser_panel, prompt_panel, story_panel
-from course_utils.pretraining import copying, embeddings, head_start, heads
 
 # %% [markdown]
 # ## 1. A model that has never seen text
@@ -415,7 +416,7 @@ recall(
 # power law is then a straight line until its other term takes over.
 
 # %%
-from course_utils.panels.scaling import scaling_panel
+from chapters.pretraining.panel_scaling import scaling_panel
 
 rows = studies.stored("scaling")
 fitted = [row for row in rows if row["width"] <= 64]
@@ -490,7 +491,7 @@ recall(
 # back to the place, and another one that looks back to the object.
 
 # %%
-from course_utils.panels.inside import attention_panel, embedding_panel
+from chapters.pretraining.panel_inside import attention_panel, embedding_panel
 
 models = {"after 1,000 steps": lambda: checkpoint.load("story_gpt"), "your model of section 2": lambda: panel.model}
 attention_panel(models)
@@ -673,6 +674,8 @@ predict(
 )
 
 # %%
+from chapters.pretraining.panel_stories import prompt_panel
+
 prompt_panel({
     "after 1,000 steps": lambda: checkpoint.load("story_gpt"),
     "your model of section 2": lambda: panel.model,
@@ -778,13 +781,15 @@ except checkpoint.DamagedCheckpoint as error:
 # lowest level.
 
 # %%
-from course_utils.panels.texts import TextPanel
+from chapters.pretraining.panel_texts import TextPanel
 
 real = TextPanel()
 real
 
 # %%
-run = pretraining.text_recipe(data.manual_text(), steps=200).start(0)
+from chapters.pretraining.texts import text_recipe
+
+run = text_recipe(data.manual_text(), steps=200).start(0)
 training.finish(run)
 claim("after 200 steps on the manual, the held-out loss is below the unigram level",
       run.history["held-out"].last < run.history.levels["unigram"])

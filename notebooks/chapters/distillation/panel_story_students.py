@@ -8,8 +8,8 @@ import torch
 from course_utils import figures
 from course_utils.distillation import DIVERGENCES
 from course_utils.live import Choice, Explorer, LossView, Shown, Slider, TrainingPanel
-from course_utils.panels.stories import ABILITIES
 
+from ..pretraining.panel_stories import ABILITIES
 from . import bumps, sizes
 from . import stories as s
 from .studies import STUDIES

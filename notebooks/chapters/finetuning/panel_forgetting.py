@@ -10,8 +10,8 @@ import torch
 from course_utils import data, figures
 from course_utils.finetuning import average, interpolate
 from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider, TrainingPanel
-from course_utils.panels.inside import Models
 
+from ..pretraining.panel_inside import Models
 from . import keeping, questions, shift, transfer
 from .panel_finetuning import AGAINST, BOTH, CONTROLS, FORGOTTEN, METER
 from .studies import STUDIES

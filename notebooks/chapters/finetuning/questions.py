@@ -19,9 +19,9 @@ from course_utils.data.questions import QUESTIONS
 from course_utils.data.rows import Rows
 from course_utils.finetuning.methods import BIASES, add_lora_, freeze_
 from course_utils.models import GPT
-from course_utils.pretraining import head_start
 from course_utils.training import Experiment
 
+from ..pretraining import head_start
 from ..stories import held_out_loss
 
 KINDS = tuple(QUESTIONS)  # kinds of questions: place, colour, feeling, who

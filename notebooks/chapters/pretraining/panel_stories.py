@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from chapters.stories import story_pool, story_recipe, write_story
 from course_utils import data, figures, pretraining, runtime
 from course_utils.live import Choice, CurvesView, Explorer, Line, LossView, Shown, Slider, TextView, TrainingPanel
-from course_utils.panels.inside import Models
+
+from ..stories import story_pool, story_recipe, write_story
+from .panel_inside import Models
 
 LOSS = LossView(title="Loss on the training batch and on held-out stories", top=5.0,
                 curves={"loss": "training", "held-out": "held-out"})  # fmt: skip

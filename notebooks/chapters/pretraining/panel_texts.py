@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from course_utils import data, pretraining
+from course_utils import data
 from course_utils.data.text import MOST_BYTES
 from course_utils.live import FilePicker, LossView, TextView, TrainingPanel
+
+from .texts import text_recipe
 
 VIEWS = (
     LossView(
@@ -32,7 +34,7 @@ class TextPanel(TrainingPanel):
         self.box.children = [heading, self.picker, *rest]
 
     def _recipe(self, *, width: int = 64, layers: int = 2, context: int = 64):
-        return pretraining.text_recipe(self.text, width=width, layers=layers, context=context)
+        return text_recipe(self.text, width=width, layers=layers, context=context)
 
     def use(self, name: str, content: bytes) -> None:
         """Learn from a file's content instead. ValueError, and no change, if it is no text to learn from."""

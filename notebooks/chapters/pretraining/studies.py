@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import torch
 
-from chapters.stories import held_out_loss, story_pool, story_recipe
 from course_utils import data, runtime, training
-from course_utils.lesson.study import Row, Study
+from course_utils.lesson.study import Row, Studies, Study
 from course_utils.models import count_parameters
-from course_utils.pretraining import copying, head_start
 from course_utils.pretraining.sampling import sample
+
+from ..stories import held_out_loss, story_pool, story_recipe
+from . import copying, head_start
 
 # --- learning rate and schedule (section 3) -----------------------------------------------------------------------
 
@@ -116,10 +117,10 @@ def scaling_point(*, width: int, steps: int, seed: int) -> Row:
     }
 
 
-STUDIES = {
+STUDIES = Studies(__file__, {
     "schedule": Study(schedule_points, schedule_point),
     "repeats": Study(repeats_points, repeats_point),
     "scaling": Study(scaling_points, scaling_point),
     "copying": Study(copying.points, copying.point),
     "head_start": Study(head_start.points, head_start.point),
-}
+})  # fmt: skip

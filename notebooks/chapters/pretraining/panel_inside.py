@@ -9,7 +9,8 @@ import torch
 from course_utils import data, figures
 from course_utils.live import Choice, Explorer, Shown, Slider
 from course_utils.models import GPT
-from course_utils.pretraining.embeddings import KINDS, rows_of
+
+from .embeddings import KINDS, rows_of
 
 Models = Mapping[str, Callable[[], GPT]]  # name -> gives the model, at the moment it is asked for
 
