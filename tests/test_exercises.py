@@ -7,13 +7,11 @@ import re
 import pytest
 
 import chapters
-from course_utils import exercises
 from course_utils.lesson import checks, judge
 from tests import answers
 
 CHAPTERS = [module.name for module in pkgutil.iter_modules(chapters.__path__) if module.ispkg]
 CHECKS = [f"chapters.{chapter}.checks" for chapter in CHAPTERS]
-CHECKS += [f"{exercises.__name__}.{module.name}" for module in pkgutil.iter_modules(exercises.__path__)]
 for module in CHECKS:  # importing a chapter's checks registers its exercises
     importlib.import_module(module)
 ANSWERS = [importlib.import_module(f"{answers.__name__}.{module.name}")

@@ -22,7 +22,6 @@ ROWS = (  # a module imports only from rows above its own
     ("figures",),
     ("live",),
     ("lesson",),
-    ("exercises",),
 )
 ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
 LINES = 350

@@ -56,9 +56,9 @@
 
 # %%
 from chapters.pretraining.panel_stories import story_panel
+from chapters.start.checks import check
 from chapters.stories import story_recipe
 from course_utils import data
-from course_utils.exercises.start import check
 from course_utils.lesson import claim, course_map, predict, recall
 
 predict(
