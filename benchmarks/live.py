@@ -20,9 +20,10 @@ from tests.browser.lab import CHROMIUM_ARGS, Notebook, Server, chromium
 STEPS, CHANGES = 300, 60
 SETUP = f"""
 import time
-from course_utils import pretraining, training
+from chapters.stories import story_recipe
+from course_utils import training
 def recipe():
-    return pretraining.story_recipe(steps=100_000, horizon=100_000, measured=False)
+    return story_recipe(steps=100_000, horizon=100_000, measured=False)
 def headless(steps={STEPS}):
     run = recipe().start(0)
     for _ in range(10): run.step()

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from course_utils import checkpoint, data, runtime, studies
+from chapters.pretraining import copying, heads
+from chapters.pretraining.studies import STUDIES as studies
+from chapters.stories import HELD_OUT_SEED, story_pool
+from course_utils import checkpoint, data, runtime
 from course_utils.models import GPT, GPTConfig
-from course_utils.pretraining import copying, heads
-from course_utils.pretraining.stories import HELD_OUT_SEED, story_pool
 
 
 def test_what_is_asked_stood_before_and_only_that():

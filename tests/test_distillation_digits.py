@@ -6,12 +6,12 @@ import torch
 import traitlets
 from torch.nn import functional as F
 
+from chapters.distillation import digits as d
+from chapters.distillation import drawing
+from chapters.distillation import panel_distillation as panels
+from chapters.distillation import panel_soft_labels as soft_labels
 from course_utils import checkpoint, runtime, training
-from course_utils.distillation import digits as d
-from course_utils.distillation import drawing
 from course_utils.models import IGNORE, count_parameters
-from course_utils.panels import distillation as panels
-from course_utils.panels import soft_labels
 
 
 def batch(images=40, **changes):

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils import data, pretraining, runtime, studies, training
-from course_utils.distillation import bumps, copy_layers_, sizes, teacher_loss
-from course_utils.distillation import stories as s
+from chapters.distillation import bumps, sizes
+from chapters.distillation import panel_story_students as panels
+from chapters.distillation import stories as s
+from chapters.distillation.studies import STUDIES as studies
+from course_utils import data, pretraining, runtime, training
+from course_utils.distillation import copy_layers_, teacher_loss
 from course_utils.distillation.writing import write
 from course_utils.models import GPT, IGNORE, GPTConfig
-from course_utils.panels import story_students as panels
 
 TOKENIZER = data.StoryTokenizer()
 DIVERGENCES = ("forward", "mix", "reverse")

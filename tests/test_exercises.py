@@ -6,14 +6,16 @@ import re
 
 import pytest
 
-from course_utils import exercises
+import chapters
 from course_utils.lesson import checks, judge
 from tests import answers
 
-NOTEBOOKS = [module.name for module in pkgutil.iter_modules(exercises.__path__)]
-for notebook in NOTEBOOKS:  # importing a notebook's exercises registers them
-    importlib.import_module(f"{exercises.__name__}.{notebook}")
-ANSWERS = [importlib.import_module(f"{answers.__name__}.{notebook}") for notebook in NOTEBOOKS]
+CHAPTERS = [module.name for module in pkgutil.iter_modules(chapters.__path__) if module.ispkg]
+CHECKS = [f"chapters.{chapter}.checks" for chapter in CHAPTERS]
+for module in CHECKS:  # importing a chapter's checks registers its exercises
+    importlib.import_module(module)
+ANSWERS = [importlib.import_module(f"{answers.__name__}.{module.name}")
+           for module in pkgutil.iter_modules(answers.__path__)]
 RIGHT = {name: given for module in ANSWERS for name, given in module.RIGHT.items()}
 WRONG = {name: given for module in ANSWERS for name, given in module.WRONG.items()}
 
@@ -41,6 +43,6 @@ def test_a_blank_answer_is_said_to_be_blank(name):
 
 
 def test_every_exercise_has_three_right_and_three_wrong_answers():
-    known = {name for name, one in checks.EXERCISES.items() if one.checker.__module__.startswith(exercises.__name__)}
+    known = {name for name, one in checks.EXERCISES.items() if one.checker.__module__ in CHECKS}
     assert known == set(RIGHT) == set(WRONG)
     assert all(len(answers) >= 3 for answers in [*RIGHT.values(), *WRONG.values()])

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from chapters.finetuning import panel_finetuning as panels
+from chapters.finetuning import questions, ranks
 from course_utils import checkpoint, data, finetuning, training
-from course_utils.finetuning import questions, ranks
 from course_utils.live import FrontierView
 from course_utils.live.views import Trace
 from course_utils.models import count_parameters
-from course_utils.panels import finetuning as panels
 from course_utils.training import History
 
 

@@ -8,10 +8,13 @@ import time
 import pytest
 import torch
 
-from course_utils import checkpoint, data, pretraining, runtime, studies, training
-from course_utils.finetuning import fisher_diagonal, freeze_, keeping, questions, shift, transfer
+from chapters.finetuning import keeping, questions, shift, transfer
+from chapters.finetuning import panel_forgetting as forgetting
+from chapters.finetuning.studies import STUDIES as studies
+from chapters.stories import story_pool
+from course_utils import checkpoint, data, runtime, training
+from course_utils.finetuning import fisher_diagonal, freeze_
 from course_utils.lesson import holds
-from course_utils.panels import forgetting
 
 CPU = torch.device("cpu")
 
@@ -20,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def mixed_rows():
-    asked, told = questions.question_pool(3, 0), pretraining.story_pool(2)
+    asked, told = questions.question_pool(3, 0), story_pool(2)
     return tuple(torch.cat(parts) for parts in zip(asked, told, strict=True))
 
 
@@ -44,7 +47,7 @@ def test_anchors_cost_nothing_at_the_start_and_pull_back_from_anywhere_else():
 
 
 def test_the_start_answers_as_the_checkpoint_and_stays_where_it_was():
-    rows = pretraining.story_pool(4)[0]
+    rows = story_pool(4)[0]
     before = keeping.start_model()(rows)[0]
     torch.testing.assert_close(before, checkpoint.load("story_gpt")(rows)[0])
     run = keeping.keep_recipe().start(0, device="cpu")

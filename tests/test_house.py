@@ -20,11 +20,9 @@ ROWS = (  # a module imports only from rows above its own
     ("sweeps",),
     ("pretraining",),
     ("finetuning", "distillation"),
-    ("studies",),
     ("figures",),
     ("live",),
-    ("lesson", "panels"),
-    ("exercises",),
+    ("lesson",),
 )
 ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
 LINES = 350
@@ -114,7 +112,7 @@ def declared(*extras):
     ("benchmarks", ["build", "test", "bench"]),
 ])
 def test_every_imported_package_is_declared(folder, extras):
-    ours = {"course_utils", "tools", "tests", "benchmarks"} | sys.stdlib_module_names
+    ours = {"chapters", "course_utils", "tools", "tests", "benchmarks"} | sys.stdlib_module_names
     undeclared = []
     for path in (ROOT / folder).rglob("*.py"):
         siblings = {sibling.stem for sibling in path.parent.glob("*.py")}

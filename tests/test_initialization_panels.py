@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from chapters.initialization import panel_depth as depth
+from chapters.initialization import panel_signal as signal
+from chapters.initialization import studies
+from chapters.initialization.panel_initialization import OURS, SHAPES, MemoryPanel, symmetry_panel
 from course_utils import initialization, runtime, sweeps, training
 from course_utils.initialization import initialize_, predict_signal, probe
 from course_utils.models import MLP
-from course_utils.panels import depth, signal
-from course_utils.panels.initialization import OURS, SHAPES, MemoryPanel, symmetry_panel
-from course_utils.studies import initialization as studies
 
 # --- what fits ------------------------------------------------------------------------------------------------------
 

@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils import checkpoint, data, initialization, pretraining, runtime, studies, training
+from chapters.pretraining import embeddings, head_start
+from chapters.pretraining import panel_inside as inside
+from chapters.pretraining import panel_scaling as scaling
+from chapters.pretraining import panel_stories as stories
+from chapters.pretraining import panel_texts as texts
+from chapters.pretraining.studies import STUDIES as studies
+from chapters.pretraining.studies import _copied
+from chapters.pretraining.texts import text_recipe, unigram_entropy
+from chapters.stories import evaluate, held_out_loss, judge_written, story_pool, story_recipe
+from course_utils import checkpoint, data, initialization, pretraining, runtime, training
 from course_utils.lesson import holds
 from course_utils.models import GPT, GPTConfig
-from course_utils.panels import inside, scaling, stories, texts
-from course_utils.pretraining import embeddings, head_start
-from course_utils.studies.pretraining import _copied
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
 FLOOR = data.stories_entropy()
@@ -28,36 +34,36 @@ def gpt():
 
 
 def test_a_thousand_steps_come_within_ten_percent_of_the_floor_and_not_below_it():
-    run = training.finish(pretraining.story_recipe(measured=False).start(1))
-    loss = pretraining.held_out_loss(run.model, stories=2000)
+    run = training.finish(story_recipe(measured=False).start(1))
+    loss = held_out_loss(run.model, stories=2000)
     assert FLOOR * 0.99 < loss < FLOOR * 1.1
 
 
 def test_the_shipped_checkpoint_has_the_loss_that_its_card_says(gpt):
     told = float(re.search(r"held-out loss: ([\d.]+)", checkpoint.card("story_gpt"))[1])
-    assert pretraining.held_out_loss(gpt, stories=2000) == pytest.approx(told, abs=2e-3)
-    knows = pretraining.evaluate(gpt, runtime.generator(0))
+    assert held_out_loss(gpt, stories=2000) == pytest.approx(told, abs=2e-3)
+    knows = evaluate(gpt, runtime.generator(0))
     assert min(value for name, value in knows.items() if name != "held-out") > 0.9
 
 
 def test_the_first_loss_is_ln_v():
     for seed in range(3):
-        loss = pretraining.story_recipe(measured=False).start(seed).step()
+        loss = story_recipe(measured=False).start(seed).step()
         assert loss == pytest.approx(math.log(len(data.STORY_VOCAB)), rel=0.1)
 
 
 def test_a_shorter_context_sees_the_beginnings_of_stories():
-    run = pretraining.story_recipe(context=8, width=16).start(0)
+    run = story_recipe(context=8, width=16).start(0)
     run.step()
     assert run.model.config.context == 8
-    assert 0 < pretraining.held_out_loss(run.model, stories=100) < 6
+    assert 0 < held_out_loss(run.model, stories=100) < 6
 
 
 def test_what_a_model_writes_is_judged(gpt):
-    right = pretraining.judge_written(gpt, runtime.generator(0))
+    right = judge_written(gpt, runtime.generator(0))
     assert set(right) == {f"written {name}" for name in ("syntax", "pronoun", "feeling", "thing", "place")}
     assert min(right.values()) > 0.5
-    run = pretraining.story_recipe(judged=True, measured=False).start(0)
+    run = story_recipe(judged=True, measured=False).start(0)
     assert run.history["written syntax"].last == run.history["written thing"].last == 0  # words in no order
 
 
@@ -67,7 +73,7 @@ def test_what_a_model_writes_is_judged(gpt):
 ])  # fmt: skip
 def test_a_bad_recipe_says_what_to_do(options, message):
     with pytest.raises(ValueError, match=message):
-        pretraining.story_recipe(**options)
+        story_recipe(**options)
 
 
 # --- sampling --------------------------------------------------------------------------------------------------------
@@ -139,7 +145,7 @@ def test_sampling_goes_on_beyond_the_context():
 
 
 def test_bigram_counts_count_every_counted_pair():
-    inputs, targets = pretraining.story_pool(50)
+    inputs, targets = story_pool(50)
     counts = pretraining.bigram_counts((inputs, targets))
     assert counts.sum() == (targets >= 0).sum()
     by_hand = sum(int(a == 5 and b == 40) for a, b in zip(inputs.flatten(), targets.flatten(), strict=True))
@@ -198,12 +204,12 @@ def test_a_scaling_law_needs_five_runs_above_the_floor():
 
 
 def test_real_text_is_learned_and_a_short_one_refused():
-    run = training.finish(pretraining.text_recipe(data.manual_text(), width=32, steps=60).start(0))
+    run = training.finish(text_recipe(data.manual_text(), width=32, steps=60).start(0))
     assert run.history["held-out"].last < run.history.levels["ln V"] - 0.5
     assert isinstance(run.history.texts["sample"], str)
     with pytest.raises(ValueError, match="a text of 36 characters allows 35 or less"):
-        pretraining.text_recipe("abcab" * 8)
-    assert pretraining.unigram_entropy(torch.tensor([0, 1, 0, 1])) == pytest.approx(math.log(2))
+        text_recipe("abcab" * 8)
+    assert unigram_entropy(torch.tensor([0, 1, 0, 1])) == pytest.approx(math.log(2))
 
 
 # --- studies --------------------------------------------------------------------------------------------------------
@@ -267,7 +273,7 @@ def test_the_prompt_box_writes_on_and_refuses_what_it_cannot_read(gpt, monkeypat
 
 
 def test_attention_and_embeddings_come_from_the_model_that_is_chosen(gpt, monkeypatch):
-    models = {"one": lambda: gpt, "other": lambda: pretraining.story_recipe(measured=False).start(5).model}
+    models = {"one": lambda: gpt, "other": lambda: story_recipe(measured=False).start(5).model}
     attention = inside.attention_panel(models)
     before = attention.shown.figures[0]["data"][0]["z"].copy()
     assert np.allclose(before.sum(1), 1, atol=1e-4)
@@ -282,7 +288,7 @@ def test_attention_and_embeddings_come_from_the_model_that_is_chosen(gpt, monkey
 
 
 def test_embeddings_tell_kinds_and_pronouns_apart_once_they_are_learned(gpt):
-    fresh = pretraining.story_recipe(measured=False).start(0).model
+    fresh = story_recipe(measured=False).start(0).model
     assert embeddings.nearest_is_of_kind(fresh) < 0.5 < 0.9 < embeddings.nearest_is_of_kind(gpt) <= 1
     with torch.no_grad():  # the same row for all names with one pronoun: read off exactly
         for side, names in ((1.0, embeddings.KINDS["she"]), (-1.0, embeddings.KINDS["he"])):

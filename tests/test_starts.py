@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from chapters.initialization import board, deep, slicing, starts, warm, widths
+from chapters.initialization import panel_board as boards
+from chapters.initialization import panel_starts as panels
+from chapters.initialization import studies_starts as studies
+from chapters.initialization.markov import CONTEXT, SYMBOLS, markov_source
 from course_utils import data, initialization, sweeps, training
 from course_utils.models import GPT, GPTConfig
-from course_utils.panels import board as boards
-from course_utils.panels import starts as panels
-from course_utils.pretraining import board, deep, slicing, starts, warm, widths
-from course_utils.pretraining.markov import CONTEXT, SYMBOLS, markov_source
 from course_utils.runtime import generator
-from course_utils.studies import starts as studies
 
 SPLIT = data.digits_split()
 

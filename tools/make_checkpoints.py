@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from course_utils import checkpoint, data, pretraining, training
-from course_utils.distillation import digits
+from chapters.distillation import digits
+from chapters.stories import held_out_loss, story_recipe
+from course_utils import checkpoint, data, training
 
 SEED = 0
 CARD_STORIES = 2000  # held-out stories that the card's loss is measured on
@@ -11,8 +12,8 @@ CARD_STORIES = 2000  # held-out stories that the card's loss is measured on
 
 def story_gpt(what="a GPT pretrained on the course's story language", **settings):
     """The story GPT of notebook 01, after the steps that its first panel makes."""
-    run = training.finish(pretraining.story_recipe(measured=False, **settings).start(SEED))
-    loss, floor = pretraining.held_out_loss(run.model, stories=CARD_STORIES), data.stories_entropy()
+    run = training.finish(story_recipe(measured=False, **settings).start(SEED))
+    loss, floor = held_out_loss(run.model, stories=CARD_STORIES), data.stories_entropy()
     card = {
         "what": what,
         "data": "20,000 stories, `course_utils.data.stories(20_000, seed=0)`",

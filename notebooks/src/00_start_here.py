@@ -55,10 +55,11 @@
 # made yourself teaches more than a right answer that you read.
 
 # %%
-from course_utils import data, pretraining
-from course_utils.exercises.start import check
+from chapters.pretraining.panel_stories import story_panel
+from chapters.start.checks import check
+from chapters.stories import story_recipe
+from course_utils import data
 from course_utils.lesson import claim, course_map, predict, recall
-from course_utils.panels.stories import story_panel
 
 predict(
     "start-text",
@@ -101,7 +102,7 @@ recall(
 # %%
 from course_utils.live import MachineCard
 
-MachineCard(pretraining.story_recipe(measured=False))
+MachineCard(story_recipe(measured=False))
 
 # %% [markdown]
 # ## Claims and exercises
@@ -113,7 +114,7 @@ MachineCard(pretraining.story_recipe(measured=False))
 # %%
 import math
 
-losses = [pretraining.story_recipe(measured=False).start(seed).step() for seed in range(10)]
+losses = [story_recipe(measured=False).start(seed).step() for seed in range(10)]
 words = len(data.STORY_VOCAB)
 claim(f"an untrained GPT's loss is within 10 % of ln {words} = {math.log(words):.2f} nats (10 seeds)",
       all(abs(loss / math.log(words) - 1) < 0.1 for loss in losses))

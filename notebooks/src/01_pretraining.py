@@ -27,15 +27,14 @@ import textwrap
 import numpy as np
 import torch
 
-from course_utils import checkpoint, data, pretraining, runtime, studies, training
-from course_utils.exercises.pretraining import check
+from chapters.pretraining import copying, embeddings, head_start, heads
+from chapters.pretraining.checks import check
+from chapters.pretraining.panel_stories import ABILITIES, LOSS, SAMPLE, WRITTEN, guesser_panel, story_panel
+from chapters.pretraining.studies import STUDIES as studies
+from chapters.stories import evaluate, held_out_loss, judge_written, story_pool, story_recipe
+from course_utils import checkpoint, data, pretraining, runtime, training
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall, within_noise
 from course_utils.live import Choice, CurvesView, LossView, TrainingPanel
-from course_utils.panels.inside import attention_panel, embedding_panel
-from course_utils.panels.scaling import scaling_panel
-from course_utils.panels.stories import ABILITIES, LOSS, SAMPLE, WRITTEN, guesser_panel, prompt_panel, story_panel
-from course_utils.panels.texts import TextPanel
-from course_utils.pretraining import copying, embeddings, head_start, heads
 
 # %% [markdown]
 # ## 1. A model that has never seen text
@@ -100,7 +99,7 @@ for name, level in levels.items():
     print(f"{name:8} {level:.2f} nats: as if between {math.exp(level):6.1f} tokens")
 
 # %%
-first = [pretraining.story_recipe(measured=False).start(seed).step() for seed in range(10)]
+first = [story_recipe(measured=False).start(seed).step() for seed in range(10)]
 claim("before training, the loss is within 10 % of ln V (10 seeds)",
       all(abs(loss / levels["ln V"] - 1) < 0.1 for loss in first), highest=max(first))
 
@@ -157,7 +156,7 @@ def bigram_level_solution(counts):
 check("bigram-level", bigram_level_solution, solution=True)
 
 # %%
-counts = pretraining.bigram_counts(pretraining.story_pool(20_000))
+counts = pretraining.bigram_counts(story_pool(20_000))
 counted = float(bigram_level_solution(counts))
 claim("counted on 20,000 stories, the bigram level is within 1 % of the exact one",
       abs(counted / levels["bigram"] - 1) < 0.01, counted=counted)
@@ -192,7 +191,7 @@ from functools import partial
 
 panel = story_panel(
     title="Pretrain a GPT on stories",
-    recipe=partial(pretraining.story_recipe, judged=True),
+    recipe=partial(story_recipe, judged=True),
     views=[LOSS, ABILITIES, SAMPLE, WRITTEN],
     settings=["width", "layers", "heads", "context"],
     knobs=["lr", "weight_decay", "batch_size"],
@@ -229,7 +228,7 @@ recall(
 # it.
 
 # %%
-begin = pretraining.story_recipe(steps=100, horizon=1000)
+begin = story_recipe(steps=100, horizon=1000)
 early = [training.finish(begin.start(seed)) for seed in range(3)]
 at_end = {name: [run.history[name].last for run in early] for name in early[0].history.curves}
 facts, others = at_end["thing"] + at_end["place"], at_end["pronoun"] + at_end["feeling"]
@@ -240,7 +239,7 @@ claim("the coloured thing and the place are right in under 30 % (3 seeds)", max(
 claim("he or she, and the feeling, are ahead of both (3 seeds)", min(others) > max(facts))
 
 # %%
-made = [pretraining.judge_written(run.model, runtime.generator(0), stories=100) for run in early]
+made = [judge_written(run.model, runtime.generator(0), stories=100) for run in early]
 claim("of 100 stories that each of them writes now, fewer than 5 are whole (3 seeds)",
       max(one["written syntax"] for one in made) < 0.05)
 claim("the pronoun is right in more of them than the thing, and than the place (3 seeds)",
@@ -248,12 +247,12 @@ claim("the pronoun is right in more of them than the thing, and than the place (
 
 # %%
 gpt = checkpoint.load("story_gpt")  # the same model after 1,000 steps
-loss = pretraining.held_out_loss(gpt, stories=2000)
-knows = pretraining.evaluate(gpt, runtime.generator(0))
+loss = held_out_loss(gpt, stories=2000)
+knows = evaluate(gpt, runtime.generator(0))
 claim("after 1,000 steps, the held-out loss is within 10 % of the floor, and not below it",
       1 < loss / levels["floor"] < 1.1, ratio=loss / levels["floor"])
 claim("and it gets the thing and the place right in over 90 %", min(knows["thing"], knows["place"]) > 0.9)
-whole_now = pretraining.judge_written(gpt, runtime.generator(0), stories=100)["written syntax"]
+whole_now = judge_written(gpt, runtime.generator(0), stories=100)["written syntax"]
 claim("of 100 stories that it writes, over half are whole", whole_now > 0.5, share=whole_now)
 
 # %% [markdown]
@@ -267,7 +266,7 @@ claim("of 100 stories that it writes, over half are whole", whole_now > 0.5, sha
 
 # %%
 def short_recipe(*, schedule="cosine", warmup=50, horizon=400):
-    return pretraining.story_recipe(steps=400, schedule=schedule, warmup=warmup, horizon=horizon)
+    return story_recipe(steps=400, schedule=schedule, warmup=warmup, horizon=horizon)
 
 
 predict(
@@ -368,7 +367,7 @@ predict(
 
 # %%
 def repeat_recipe(*, stories=300):
-    return pretraining.story_recipe(stories=stories, steps=1200)
+    return story_recipe(stories=stories, steps=1200)
 
 
 repeated = {"recipe": repeat_recipe, "settings": ["stories"], "views": [LOSS, SAMPLE]}
@@ -417,6 +416,8 @@ recall(
 # power law is then a straight line until its other term takes over.
 
 # %%
+from chapters.pretraining.panel_scaling import scaling_panel
+
 rows = studies.stored("scaling")
 fitted = [row for row in rows if row["width"] <= 64]
 parameters, tokens, losses = ([row[name] for row in fitted] for name in ("parameters", "tokens", "loss"))
@@ -468,7 +469,7 @@ claim("R² of ln(L − E) is over 0.8, but less than 0.95", 0.8 < law.r_squared 
 
 # %%
 def sized_recipe(*, width=32, steps=400):
-    return pretraining.story_recipe(width=width, steps=steps)
+    return story_recipe(width=width, steps=steps)
 
 
 sized = {"recipe": sized_recipe, "settings": ["width", "steps"], "views": [LOSS, ABILITIES]}
@@ -490,6 +491,8 @@ recall(
 # back to the place, and another one that looks back to the object.
 
 # %%
+from chapters.pretraining.panel_inside import attention_panel, embedding_panel
+
 models = {"after 1,000 steps": lambda: checkpoint.load("story_gpt"), "your model of section 2": lambda: panel.model}
 attention_panel(models)
 
@@ -498,7 +501,7 @@ attention_panel(models)
 # the model can still do.
 
 # %%
-rows, targets = pretraining.story_pool(200, 1_000_003)  # held-out stories
+rows, targets = story_pool(200, 1_000_003)  # held-out stories
 looks = heads.looks_at_answer(gpt, rows, targets)["place"]  # (layers, heads)
 claim("where a place comes again, head 3 of layer 1 puts over 90 % of its attention on it", looks[0, 2].item() > 0.9)
 with torch.no_grad():
@@ -528,7 +531,7 @@ claim("without any one head of layer 2, no ability loses more than 5 points",
 embedding_panel(models)
 
 # %%
-untrained = [pretraining.story_recipe(measured=False).start(seed).model for seed in range(10)]
+untrained = [story_recipe(measured=False).start(seed).model for seed in range(10)]
 claim("for over 90 % of 62 words, the word with the nearest embedding is of the same kind",
       embeddings.nearest_is_of_kind(gpt) > 0.9)
 claim("before training, for under half of them (10 seeds)", max(map(embeddings.nearest_is_of_kind, untrained)) < 0.5)
@@ -671,6 +674,8 @@ predict(
 )
 
 # %%
+from chapters.pretraining.panel_stories import prompt_panel
+
 prompt_panel({
     "after 1,000 steps": lambda: checkpoint.load("story_gpt"),
     "your model of section 2": lambda: panel.model,
@@ -776,11 +781,15 @@ except checkpoint.DamagedCheckpoint as error:
 # lowest level.
 
 # %%
+from chapters.pretraining.panel_texts import TextPanel
+
 real = TextPanel()
 real
 
 # %%
-run = pretraining.text_recipe(data.manual_text(), steps=200).start(0)
+from chapters.pretraining.texts import text_recipe
+
+run = text_recipe(data.manual_text(), steps=200).start(0)
 training.finish(run)
 claim("after 200 steps on the manual, the held-out loss is below the unigram level",
       run.history["held-out"].last < run.history.levels["unigram"])

@@ -26,11 +26,13 @@ import math
 import numpy as np
 import torch
 
-from course_utils import data, finetuning, models, pretraining, runtime, studies, training
-from course_utils.exercises.finetuning import check
-from course_utils.finetuning import keeping, questions, ranks, transfer
+from chapters.finetuning import keeping, questions, ranks, transfer
+from chapters.finetuning import panel_finetuning as panels
+from chapters.finetuning.checks import check
+from chapters.finetuning.studies import STUDIES as studies
+from chapters.stories import held_out_loss
+from course_utils import data, finetuning, models, runtime, training
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
-from course_utils.panels import finetuning as panels
 
 # %% [markdown]
 # ## 1. Re-training is the same loop from another start
@@ -121,7 +123,7 @@ gap = {kind: np.mean(answered("pretrained", 1000, kind)) - np.mean(answered("scr
        for kind in questions.KINDS}
 claim("with 1,000 examples, scratch gets over 20 points fewer places right, and within 10 of each other kind (8 seeds)",
       gap.pop("place") > 0.2 and max(gap.values()) < 0.1)
-late = studies.column("head_start", "accuracy", start="scratch", examples=3000, steps=1500)
+late = studies.column("longer", "accuracy")
 claim("with 3,000 examples and five times the steps, scratch gets over 98 % right, too (3 stored seeds)",
       min(late) > 0.98)
 
@@ -590,7 +592,7 @@ recall(
 # target or forty.
 
 # %%
-from course_utils.panels.forgetting import (
+from chapters.finetuning.panel_forgetting import (
     average_panel,
     between_panel,
     keep_panel,
@@ -691,7 +693,7 @@ def kept_at(measured, **changes):
     return np.array(studies.column("keeping", measured, **keeping.PLAIN | changes))
 
 
-before = pretraining.held_out_loss(story_gpt)
+before = held_out_loss(story_gpt)
 rise, replayed = kept_at("old") - before, kept_at("old", replay=0.05) - before
 claim("with nothing to hold it, the old loss ends over three times as high (4 stored seeds)",
       min(kept_at("old")) > 3 * before)

@@ -31,19 +31,21 @@ from functools import partial
 import numpy as np
 import torch
 
-from course_utils import checkpoint, data, initialization, models, pretraining, studies, sweeps, training
-from course_utils.exercises.initialization import check
-from course_utils.lesson import Question, claim, holds, predict, quiz, recall
+from chapters.initialization import board, deep, slicing, starts, widths
+from chapters.initialization import panel_board as boards
+from chapters.initialization import studies as nets
+from chapters.initialization.checks import check
+from chapters.initialization.panel_depth import boundary, map_panel, starts_panel
+from chapters.initialization.panel_initialization import MemoryPanel, symmetry_panel
+from chapters.initialization.panel_signal import signal_lab, spread_panel
+from chapters.initialization.panel_starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
 
 # %%
-from course_utils.panels import board as boards
-from course_utils.panels.depth import boundary, map_panel, starts_panel
-from course_utils.panels.initialization import MemoryPanel, symmetry_panel
-from course_utils.panels.signal import signal_lab, spread_panel
-from course_utils.panels.starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
-from course_utils.pretraining import board, deep, slicing, starts, widths
+from chapters.initialization.studies import STUDIES as studies
+from chapters.stories import held_out_loss, story_recipe
+from course_utils import checkpoint, data, initialization, models, sweeps, training
+from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 from course_utils.runtime import generator
-from course_utils.studies import initialization as nets
 
 # %% [markdown]
 # ## 1. What fits
@@ -117,7 +119,7 @@ ratios = [initialization.training_memory(models.MLP(sizes), batch=32).total
           / peak(lambda _, sizes=sizes: models.MLP(sizes), nets.digit_batches) for sizes in shapes]
 ratios.append(initialization.training_memory(gpt, batch=16).total
               / peak(lambda _: models.GPT(gpt.config),
-              pretraining.story_recipe(measured=False).batches))
+              story_recipe(measured=False).batches))
 claim("the count is within 10 % of the measured peak, for three digit networks and the story GPT",
       all(abs(ratio - 1) < 0.1 for ratio in ratios), worst=max(ratios, key=lambda ratio: abs(ratio - 1)))
 
@@ -1044,7 +1046,7 @@ boards.small_panel()
 
 # %%
 cut = slicing.slice_gpt(checkpoint.load("story_gpt"), 32)
-claim("before training, the slice's loss is above 4 nats", pretraining.held_out_loss(cut) > 4)
+claim("before training, the slice's loss is above 4 nats", held_out_loss(cut) > 4)
 
 
 def small(start, steps=100):

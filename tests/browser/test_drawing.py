@@ -3,10 +3,10 @@
 import nbformat
 import pytest
 
-from course_utils.distillation import drawing
+from chapters.distillation import drawing
 from tests.browser.conftest import open_copy
 
-CELL = "from course_utils.panels.soft_labels import soft_label_panel\nsoft_label_panel()"
+CELL = "from chapters.distillation.panel_soft_labels import soft_label_panel\nsoft_label_panel()"
 
 
 @pytest.fixture(scope="module")

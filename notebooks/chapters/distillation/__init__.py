@@ -1,0 +1,1 @@
+"""What 03_distillation needs and no other notebook."""

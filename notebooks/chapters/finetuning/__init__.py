@@ -1,0 +1,1 @@
+"""What 02_fine_tuning needs and no other notebook."""

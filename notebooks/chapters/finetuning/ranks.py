@@ -1,0 +1,69 @@
+"""What LoRA's update is made of while it trains, to be set beside the full update."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from course_utils import checkpoint
+from course_utils.finetuning.methods import LoRALinear, merge_lora_, rank_for, spectrum_of_update
+from course_utils.models import GPT
+from course_utils.training import Experiment
+
+from . import questions
+
+MATRICES = {"attention.qkv": "attention in", "attention.out": "attention out",
+            "up": "up", "down": "down"}  # fmt: skip
+
+
+@cache
+def _start() -> GPT:
+    return questions.untied(checkpoint.load("story_gpt"))
+
+
+def merged(model: nn.Module) -> nn.Module:
+    """A copy with plain matrices: what is used after training."""
+    twin = copy.deepcopy(model)
+    has_adapters = any(isinstance(module, LoRALinear) for module in model.modules())
+    return merge_lora_(twin) if has_adapters else twin
+
+
+def spectra(model: GPT) -> dict[str, Tensor]:
+    """Singular values of what has moved since the pretrained start, (width,), by matrix of a block."""
+    found = spectrum_of_update(_start(), merged(model).cpu())
+    return {
+        f"{block + 1}: {label}": found[f"blocks.{block}.{name}.weight"]
+        for block in range(model.config.layers)
+        for name, label in MATRICES.items()
+    }
+
+
+def rank_recipe(*, rank: int = 4) -> Experiment:
+    """LoRA on questions; measures too the spectrum of its update, and whether the merged model answers the same."""
+    recipe = questions.question_recipe(moves="LoRA", rank=rank)
+    return replace(recipe, measures=dict(recipe.measures) | {"spectra": _measured, "merged": _merges})
+
+
+def _measured(model: GPT, generator: torch.Generator) -> dict[str, float]:
+    """Curves "matrix #i": singular value i; curves "matrix": how many directions hold 90 % of the update."""
+    found = spectra(model)
+    values = {f"{name} #{i}": value for name, one in found.items() for i, value in enumerate(one.tolist())}
+    return values | {name: float(rank_for(one, 0.9)) for name, one in found.items()}
+
+
+@torch.no_grad()
+def largest_difference(model: GPT) -> float:
+    """The largest difference of a probability between a model with adapters and the same one merged."""
+    device = next(model.parameters()).device
+    rows = questions.held_out_questions()[0][:20].to(device)
+    twin = merged(model)
+    return (model(rows)[0].softmax(-1) - twin(rows)[0].softmax(-1)).abs().max().item()
+
+
+def _merges(model: GPT, generator: torch.Generator) -> str:
+    gap = largest_difference(model)
+    return f"Merged into plain matrices, no probability changes by more than {max(gap, 1e-7):.0e}."

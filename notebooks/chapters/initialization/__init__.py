@@ -1,0 +1,1 @@
+"""What 04_initialization needs and no other notebook."""

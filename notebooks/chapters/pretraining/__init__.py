@@ -1,0 +1,1 @@
+"""What 01_pretraining needs and no other notebook."""

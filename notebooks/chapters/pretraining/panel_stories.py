@@ -1,0 +1,128 @@
+"""The story GPT's panels: pretraining it, guessing beside it, and writing with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from course_utils import data, figures, pretraining, runtime
+from course_utils.live import Choice, CurvesView, Explorer, Line, LossView, Shown, Slider, TextView, TrainingPanel
+
+from ..stories import story_pool, story_recipe, write_story
+from .panel_inside import Models
+
+LOSS = LossView(title="Loss on the training batch and on held-out stories", top=5.0,
+                curves={"loss": "training", "held-out": "held-out"})  # fmt: skip
+ABILITIES = CurvesView(
+    title="What it gets right on held-out stories",
+    curves={
+        "syntax": "syntax",
+        "pronoun": "he or she",
+        "thing": "which coloured thing",
+        "place": "which place",
+        "feeling": "which feeling",
+    },
+    y_title="share of tokens",
+    y_range=(0, 1.02),
+)
+SAMPLE = TextView(title="A story that it writes now", name="sample")
+WRITTEN = CurvesView(
+    title="What is right in 24 stories that it writes",
+    curves={
+        "written syntax": "the whole story",
+        "written pronoun": "he or she",
+        "written thing": "one coloured thing",
+        "written place": "one place",
+        "written feeling": "the feeling",
+    },
+    y_title="share of stories",
+    y_range=(0, 1.02),
+)
+
+
+def story_panel(
+    *,
+    title: str,
+    recipe: Callable = story_recipe,
+    settings: Sequence[str] = (),
+    knobs: Sequence[str] = ("lr",),
+    views: Sequence = (LOSS, ABILITIES, SAMPLE),
+    **options,
+) -> TrainingPanel:
+    """A panel that pretrains a story GPT."""
+    return TrainingPanel(recipe, title=title, settings=settings, knobs=knobs, views=views, **options)
+
+
+# --- section 1: who guesses the next word -------------------------------------------------------------------------
+
+
+def guesser_panel(models: Models, *, stories: int = 2000) -> Explorer:
+    """The next word of a story, guessed by something that knows nothing, a little, or a language."""
+    tokenizer = data.StoryTokenizer()
+    (story,) = data.stories(1, seed=11)
+    tokens = torch.tensor([tokenizer.begin, *tokenizer.encode(story), tokenizer.end])
+    tables = pretraining.ngram_tables(story_pool(stories))
+
+    def chances(who: str, place: int) -> torch.Tensor:
+        if who in models:
+            gpt = models[who]()
+            with torch.no_grad():
+                return gpt(tokens[None, :place].to(gpt.embed.weight.device))[0][0, -1].softmax(-1).cpu()
+        return tables[who][tokens[place - 1]]
+
+    def draw(*, who, place):
+        return _guess(chances(who, place), tokens[:place], int(tokens[place]), tokenizer)
+
+    return Explorer(draw, title="Who guesses the next word?", controls={
+        "who": (Choice(label="who guesses", options=(*tables, *models), help="What it goes by."), list(tables)[-1]),
+        "place": (Slider(label="token to guess", low=1, high=len(tokens) - 1, step=1, whole=True, firm=True,
+                         help="Which token of the story comes next."), 12),
+    })  # fmt: skip
+
+
+def _guess(chances: torch.Tensor, before: torch.Tensor, came: int, tokenizer, shown: int = 10) -> Shown:
+    best = chances.topk(shown).indices.tolist()
+    best = best if came in best else [*best[:-1], came]
+    labels = [tokenizer.vocab[token] for token in best]
+    right = tokenizer.vocab[came]
+    figure = figures.bars(labels, chances[best].numpy(), title="Probability of the next token", x_title="token",
+                          y_title="probability", highlight=[best.index(came)], y_range=(0, 1))  # fmt: skip
+    loss = -chances[came].log().item()
+    summary = f"The token that comes is “{right}”: probability {chances[came]:.3f}, loss {loss:.2f} nats."
+    return Shown(figures=[figure], texts=[("The story so far", f"{tokenizer.decode(before)} …")], summary=summary)
+
+
+# --- section 8: use it ---------------------------------------------------------------------------------------------
+
+
+def prompt_panel(models: Models, *, prompt: str = "Anna has a") -> Explorer:
+    """A prompt box: what comes next, and a story written from there."""
+    tokenizer = data.StoryTokenizer()
+
+    def draw(*, model, prompt, temperature, top_k, seed):
+        gpt, tokens = models[model](), tokenizer.encode(prompt)
+        if len(tokens) >= gpt.config.context:
+            raise ValueError(f"the prompt has {len(tokens)} tokens: this model reads at most {gpt.config.context - 1}")
+        how = {"temperature": temperature, "top_k": top_k}
+        with torch.no_grad():
+            logits = gpt(torch.tensor([[tokenizer.begin, *tokens]], device=gpt.embed.weight.device))[0][0, -1].cpu()
+        chances = pretraining.next_token_probabilities(logits, **how)
+        best = chances.topk(12).indices.tolist()
+        figure = figures.bars([tokenizer.vocab[token] for token in best], chances[best].numpy(), x_title="token",
+                              title="Probability of the next token", y_title="probability", y_range=(0, 1))  # fmt: skip
+        story = write_story(gpt, prompt, generator=runtime.generator(seed), **how)
+        hesitation = torch.special.entr(chances).sum().exp().item()
+        summary = f"It hesitates as if between {hesitation:.1f} equally likely tokens."
+        verdict = "a story of the language" if data.grammatical(story) else "not a story of the language"
+        return Shown(figures=[figure], texts=[(f"It writes ({verdict})", story)], summary=summary)
+
+    return Explorer(draw, title="Prompt box", controls={
+        "model": (Choice(label="model", options=tuple(models), help="Which model writes."), next(iter(models))),
+        "prompt": (Line(label="prompt", help="How the story begins. Press Enter to finish."), prompt),
+        "temperature": (Slider(label="temperature", low=0.0, high=3.0, step=0.05,
+                               help="Divides the logits: 0 always takes the likeliest token, 3 is wild."), 1.0),
+        "top_k": (Slider(label="top-k", low=1, high=len(tokenizer), step=1, whole=True, firm=True,
+                         help="Only the k likeliest tokens may be drawn."), len(tokenizer)),
+        "seed": (Slider(label="seed", low=0, high=99, step=1, whole=True, help="Other dice."), 0),
+    })  # fmt: skip

@@ -1,0 +1,52 @@
+"""The panel that pretrains on real text: Python's manual, or a file of the learner's own."""
+
+from __future__ import annotations
+
+from course_utils import data
+from course_utils.data.text import MOST_BYTES
+from course_utils.live import FilePicker, LossView, TextView, TrainingPanel
+
+from .texts import text_recipe
+
+VIEWS = (
+    LossView(
+        title="Loss on real text",
+        curves={"loss": "training", "held-out": "held-out"},
+        y_title="loss (nats per character)",
+    ),
+    TextView(title="It writes, from the text's first characters on", name="sample"),
+)
+
+
+class TextPanel(TrainingPanel):
+    """Trains a character GPT on ``text``. A file that cannot be used is refused, and the present text stays."""
+
+    def __init__(self, *, title: str = "Real text"):
+        self.text = data.manual_text()
+        super().__init__(self._recipe, title=title, settings=["width", "layers", "context"], views=VIEWS)
+        self.picker = FilePicker(
+            label="A text file of your own (UTF-8):",
+            limit=MOST_BYTES,
+            on_file=self.guard(self.use),
+            on_refused=self.guard(self._refuse),
+        )
+        heading, *rest = self.box.children
+        self.box.children = [heading, self.picker, *rest]
+
+    def _recipe(self, *, width: int = 64, layers: int = 2, context: int = 64):
+        return text_recipe(self.text, width=width, layers=layers, context=context)
+
+    def use(self, name: str, content: bytes) -> None:
+        """Learn from a file's content instead. ValueError, and no change, if it is no text to learn from."""
+        text, before = data.own_text(content), self.text
+        self.text = text
+        try:
+            self.reset()
+        except ValueError:
+            self.text = before
+            raise
+        self._note = f"{name}: {len(text):,} characters, {len(set(text))} different ones. Press Start."
+        self.redraw()
+
+    def _refuse(self, text: str) -> None:
+        raise ValueError(text)
