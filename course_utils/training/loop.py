@@ -259,20 +259,21 @@ def fit(model, batches, *, steps, lr, loss=default_loss, seed=0, knobs=None, dev
     batches, loss: as in `Experiment`.  knobs: further start values; options: further fields of `Experiment`.
     The history ends early if the run diverges; its ``status`` says so. A module is in training mode only meanwhile.
     """
-    known = [one.name for one in fields(Experiment)]
+    given = ("model", "batches", "loss", "knobs", "steps")
+    known = [one.name for one in fields(Experiment) if one.name not in given]
     knobs = {} if knobs is None else knobs
     for name in options:
         if name not in known:
-            raise TypeError(f"fit has no option {name!r}: choose from {', '.join(known[known.index('optimizer'):])}")
+            raise TypeError(f"fit has no option {name!r}: choose from {', '.join(known)}")
     if isinstance(knobs, Mapping) and "lr" in knobs:
         raise ValueError("lr is given twice, as lr and in knobs: leave it out of knobs")
-    given = isinstance(model, nn.Module)
+    in_place = isinstance(model, nn.Module)
     start = {"lr": lr, **knobs} if isinstance(knobs, Mapping) else knobs
-    build = (lambda _: model) if given else model
+    build = (lambda _: model) if in_place else model
     experiment = Experiment(model=build, batches=batches, loss=loss, knobs=start, steps=steps, **options)
-    before = modes.modes_of(model) if given else {}
+    before = modes.modes_of(model) if in_place else {}
     try:
-        return finish(Run(experiment, seed, runtime.device(device), in_place=given)).history
+        return finish(Run(experiment, seed, runtime.device(device), in_place=in_place)).history
     finally:
         modes.put_back(before)
 
