@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import runtime
+from course_utils.dice import Dice
 from course_utils.models import GPT, MLP, GPTConfig, count_parameters
 
 SHIPPED = Path(__file__).parent / "checkpoints"
@@ -123,7 +124,7 @@ BUILDERS = {"GPT": lambda **fields: GPT(GPTConfig(**fields)), "MLP": MLP}
 
 def _build(shape: dict) -> GPT | MLP:
     ((kind, options),) = shape.items()
-    with torch.random.fork_rng(devices=[]):  # PyTorch's own layers draw weights, which are then replaced
+    with Dice(0):  # PyTorch's own layers draw weights, which are then replaced
         return BUILDERS[kind](**options)
 
 

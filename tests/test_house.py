@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "course_utils"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (  # a module imports only from rows above its own
-    ("runtime", "evidence", "data", "models"),
+    ("runtime", "dice", "evidence", "data", "models"),
     ("initialization", "training", "checkpoint"),
     ("sweeps",),
     ("pretraining",),

@@ -6,6 +6,7 @@ import numpy as np
 from torch.nn import functional as F
 
 from course_utils import figures, runtime, studies
+from course_utils.dice import Dice
 from course_utils.initialization import (
     INIT_SCHEMES,
     Predicted,
@@ -47,7 +48,8 @@ def signal_lab() -> Explorer:
 
 def _draw(*, scheme, depth, width, activation, residual, norm, seed):
     sizes = _affordable([64, *[width] * depth, 10])
-    model = MLP(sizes, activation=activation, residual=residual == "yes", norm=norm == "yes")
+    with Dice(seed):  # PyTorch's own start, which the scheme replaces
+        model = MLP(sizes, activation=activation, residual=residual == "yes", norm=norm == "yes")
     images, labels = unit_digits(ROWS)
     data = {"inputs": images} if "inputs" in INIT_SCHEMES[scheme].options else {}
     initialize_(model, scheme, generator=runtime.generator(seed), **data)

@@ -2,7 +2,6 @@
 
 from course_utils.training.batches import batch_generator
 from course_utils.training.cost import Cost, estimate
-from course_utils.training.dice import Dice
 from course_utils.training.history import Curve, Event, History
 from course_utils.training.knobs import keyword_knobs
 from course_utils.training.loop import Experiment, Run, default_loss, finish, fit
@@ -11,6 +10,6 @@ from course_utils.training.recording import replay
 from course_utils.training.schedules import constant, cosine
 
 __all__ = [
-    "OPTIMIZERS", "Cost", "Curve", "Dice", "Event", "Experiment", "History", "Run", "batch_generator", "constant",
+    "OPTIMIZERS", "Cost", "Curve", "Event", "Experiment", "History", "Run", "batch_generator", "constant",
     "cosine", "default_loss", "estimate", "finish", "fit", "keyword_knobs", "replay",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from course_utils import runtime
-from course_utils.training.dice import BATCHES, derived
+from course_utils.dice import BATCHES, derived
 
 
 def batch_generator(seed: int) -> torch.Generator:

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import runtime
+from course_utils.dice import DRAW, MEASURE, TRAIN, Dice, TorchDice, derived
 from course_utils.models import count_parameters
 from course_utils.training import modes
 from course_utils.training.batches import again_and_again, batch_generator, kind_of, own_generators, to_device
 from course_utils.training.checks import check_fields
-from course_utils.training.dice import DRAW, MEASURE, TRAIN, Dice, TorchDice, derived
 from course_utils.training.history import Event, History
 from course_utils.training.knobs import checked, keyword_knobs
 from course_utils.training.optimizers import OPTIMIZERS, parameter_groups

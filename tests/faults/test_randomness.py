@@ -13,12 +13,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from course_utils import runtime, training
+from course_utils import checkpoint, runtime, training
+from course_utils import dice as dice_module
+from course_utils.dice import Dice
 from course_utils.live import TrainingPanel
 from course_utils.models import MLP
+from course_utils.panels import distillation, initialization, signal, starts, texts
 from course_utils.training import Experiment
-from course_utils.training import dice as dice_module
-from course_utils.training.dice import Dice
 
 X = torch.randn(64, 4, generator=runtime.generator(0))
 Y = torch.arange(64) % 3
@@ -276,3 +277,15 @@ def test_a_fit_within_a_batch_or_a_builder_has_its_own_dice():
 
     one, other = (training.finish(experiment("PyTorch in the batches", model=taught).start(2)) for _ in range(2))
     assert same(one, other)
+
+
+PANELS = [distillation.student_panel, distillation.size_panel, signal.signal_lab, signal.spread_panel,
+          starts.first_loss_panel, starts.stream_panel, starts.lsuv_panel, initialization.symmetry_panel,
+          texts.TextPanel, lambda: checkpoint.load("story_gpt")]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", PANELS)
+def test_the_course_s_own_panels_leave_the_global_generators_alone(make):
+    before = states()
+    make()
+    assert states() == before
