@@ -15,7 +15,7 @@ export CHROMIUM
 export BROWSER_PATH := $(CHROMIUM)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test check notebooks bench lock clean chromium
+.PHONY: help setup lab test check notebooks bench lock clean chromium FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -74,7 +74,23 @@ chromium:
 
 # --- set-up: each file named .venv/.* says that a step is done -------------------------------------------------
 
-.venv/.made:
+# A .venv that came along when this folder was renamed or copied has the old place in its scripts, and runs the code
+# there. The file is new only where something is wrong, and then all that follows is done again.
+.venv/.place: FORCE
+	@if [ ! -L .venv ] && [ -f .venv/bin/activate ] && ! grep -qF "$(CURDIR)/.venv" .venv/bin/activate; then \
+		echo "This .venv was made in another folder (the course was renamed or copied), so a new one is made."; \
+		rm -rf .venv; \
+	elif [ -e .venv/.lab ] && ! $(PY) -c "import sys; sys.path = [path for path in sys.path if path]; \
+			from importlib.util import find_spec; from os.path import dirname, samefile; \
+			sys.exit(not samefile(dirname(find_spec('course_utils').origin), 'course_utils'))" 2>/dev/null; then \
+		echo "This .venv runs the course of another folder, so this one is installed again."; \
+		rm -f $@ .venv/.made; \
+	fi
+	@mkdir -p .venv
+	@if [ -e $@ ]; then :; elif [ -e .venv/.made ]; then touch -r .venv/.made $@; else touch $@; fi
+FORCE:
+
+.venv/.made: .venv/.place
 	@if [ -x $(PY) ] && $(PY) -m pip --version >/dev/null 2>&1; then \
 		echo "Using the .venv that is here."; \
 	else \

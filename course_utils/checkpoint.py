@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import runtime
+from course_utils.dice import Dice
 from course_utils.models import GPT, MLP, GPTConfig, count_parameters
 
 SHIPPED = Path(__file__).parent / "checkpoints"
@@ -25,11 +26,18 @@ def save(model: GPT | MLP, path: str | Path, *, card: dict[str, object]) -> Path
     """Write the weights to ``path`` (.safetensors) and the model card to the .md beside it; returns the path.
 
     card: what a reader wants to know, e.g. data, steps, seed, held-out loss, floor, command. The shape and the
-    checksum are added.  ValueError for a model that no longer has the shape it was built with.
+    checksum are added.  ValueError for a model that no longer has the shape it was built with, and for the bare name
+    of a checkpoint that the course ships; FileExistsError where the .md is something else.
     """
     from safetensors.torch import save_file
 
+    if _shipped(path):
+        problem = f"{path} is a checkpoint that the course ships, and `load` would give that one"
+        raise ValueError(f"{problem}: choose another name, or write the file's as {path}.safetensors")
     path = _file(path)
+    about_it = path.with_suffix(".md")
+    if about_it.exists() and not path.exists():
+        raise FileExistsError(f"{about_it} is there, and is no model card: choose another name than {path.stem}")
     state = _state(model)
     changed = _differences(state, _state(_build(_shape(model))))
     if changed:
@@ -41,13 +49,13 @@ def save(model: GPT | MLP, path: str | Path, *, card: dict[str, object]) -> Path
     save_file(state, path, metadata={KEY: json.dumps(about)})
     rows = {**card, "parameters": sum(tensor.numel() for tensor in state.values()), "sha256": checksum}
     lines = [f"# {path.stem}", "", *(f"- {name}: {value}" for name, value in rows.items()), ""]
-    path.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
+    about_it.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
 def load(path: str | Path) -> GPT | MLP:
-    """The model of a checkpoint, on the CPU. A bare name such as ``"story_gpt"`` is one that the course ships,
-    where it ships one, else a file in this folder.
+    """The model of a checkpoint, on the CPU. A bare name such as ``"story_gpt"``, without a folder or a suffix, is one
+    that the course ships, where it ships one; all else is a file.
 
     FileNotFoundError where there is none; DamagedCheckpoint if the file is broken or its weights were altered.
     """
@@ -83,14 +91,18 @@ ADVICE = "save it again, or restore the shipped one with `git checkout`"
 
 def _file(path: str | Path) -> Path:
     """The path with its suffix; other dots belong to the name, as in ``lr0.01``."""
-    path = Path(path)
+    path = Path(path).expanduser()
     return path if path.suffix == ".safetensors" else path.with_name(f"{path.name}.safetensors")
 
 
+def _shipped(path: str | Path) -> Path | None:
+    """The file of a checkpoint that the course ships, for its bare name."""
+    file = SHIPPED / f"{path}.safetensors"
+    return file if str(path) == Path(path).name and file.is_file() else None
+
+
 def _find(path: str | Path) -> Path:
-    file = _file(path)
-    if file.parent == Path(".") and file.name != str(path) and (SHIPPED / file).exists():
-        return SHIPPED / file
+    file = _shipped(path) or _file(path)
     if not file.is_file():
         shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors")))
         raise FileNotFoundError(f"no checkpoint {file}: the course ships {shipped or 'none'}")
@@ -112,7 +124,7 @@ BUILDERS = {"GPT": lambda **fields: GPT(GPTConfig(**fields)), "MLP": MLP}
 
 def _build(shape: dict) -> GPT | MLP:
     ((kind, options),) = shape.items()
-    with torch.random.fork_rng(devices=[]):  # PyTorch's own layers draw weights, which are then replaced
+    with Dice(0):  # PyTorch's own layers draw weights, which are then replaced
         return BUILDERS[kind](**options)
 
 

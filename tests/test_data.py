@@ -771,5 +771,5 @@ def test_batches_of_text_are_its_windows():
     assert whole.tolist() == [[1, 2, 1]] * 16
     with pytest.raises(ValueError, match="context 480: a text of 480 characters allows 479 or less"):
         data.text_batches(ENOUGH, tokenizer, context=480)
-    with pytest.raises(ValueError, match="a text of 1 characters has nothing to predict"):
+    with pytest.raises(ValueError, match="a text of 1 character has nothing to predict"):
         data.text_rows("a", tokenizer)

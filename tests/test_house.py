@@ -15,7 +15,7 @@ PACKAGE = ROOT / "course_utils"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (  # a module imports only from rows above its own
     ("values",),
-    ("runtime", "evidence", "data", "models"),
+    ("runtime", "dice", "evidence", "data", "models"),
     ("initialization", "training", "checkpoint"),
     ("sweeps",),
     ("pretraining",),

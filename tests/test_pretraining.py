@@ -207,7 +207,7 @@ def test_real_text_is_learned_and_a_short_one_refused():
     run = training.finish(text_recipe(data.manual_text(), width=32, steps=60).start(0))
     assert run.history["held-out"].last < run.history.levels["ln V"] - 0.5
     assert isinstance(run.history.texts["sample"], str)
-    with pytest.raises(ValueError, match="a text of 36 characters allows 35 or less"):
+    with pytest.raises(ValueError, match="this text has 40 characters: choose one with 200 or more"):
         text_recipe("abcab" * 8)
     assert unigram_entropy(torch.tensor([0, 1, 0, 1])) == pytest.approx(math.log(2))
 

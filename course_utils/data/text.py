@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -14,6 +15,13 @@ from course_utils.data.rows import NO_TARGET, Batches, Rows, draw_rows
 MOST_BYTES = 5_000_000
 FEWEST_CHARACTERS = 200
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+COVERED = 0.99  # of a text that its vocabulary has room for, with 128 to 2,048 entries
+SMALLEST, LARGEST = 128, 2048
+
+
+def counted(characters: int) -> str:
+    """A number of characters in words."""
+    return f"{characters:,} character" + "s" * (characters != 1)
 
 
 def manual_text() -> str:
@@ -41,8 +49,7 @@ def own_text(source: bytes | str, *, most_bytes: int = MOST_BYTES) -> str:
     if "\0" in text:
         raise ValueError("this looks like a binary file (it contains a zero byte): choose a plain text file")
     if len(text) < FEWEST_CHARACTERS:
-        count = f"{len(text)} character" + "s" * (len(text) != 1)
-        raise ValueError(f"this text has {count}: choose one with {FEWEST_CHARACTERS} or more")
+        raise ValueError(f"this text has {counted(len(text))}: choose one with {FEWEST_CHARACTERS} or more")
     if len(set(text)) == 1:
         raise ValueError(f"this text is {text[0]!r} again and again, so there is nothing to learn: choose another")
     if len(set(text)) == len(text):
@@ -63,19 +70,27 @@ def _decoded(source: bytes) -> str:
 class CharTokenizer:
     """Characters to numbers and back. Id 0 is the unknown mark, for each character that is rare in ``text``.
 
-    size: the largest vocabulary; a character that occurs only once is always rare.
+    size: the largest vocabulary, by default one that covers 99 % of the text, from 128 to 2,048; a character that
+    occurs only once is always rare.
     """
 
-    def __init__(self, text: str, *, size: int = 128):
+    def __init__(self, text: str, *, size: int | None = None):
+        counts = sorted(Counter(text).items(), key=lambda item: (-item[1], item[0]))
+        if size is None:
+            covered = accumulate(count for _, count in counts)
+            size = min(LARGEST, max(SMALLEST, 2 + sum(so_far < COVERED * len(text) for so_far in covered)))
         if size < 2:
             raise ValueError(f"size {size}: expected 2 or more")
-        counts = sorted(Counter(text).items(), key=lambda item: (-item[1], item[0]))
         kept = [character for character, count in counts if count > 1 and character != UNKNOWN][: size - 1]
         self.vocab = (UNKNOWN, *sorted(kept))
         self.ids = {character: number for number, character in enumerate(self.vocab)}
 
     def __len__(self) -> int:
         return len(self.vocab)
+
+    def unknown_share(self, text: str) -> float:
+        """The share of a text's characters that are not in the vocabulary."""
+        return sum(character not in self.ids for character in text) / max(1, len(text))
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text's characters; 0 for a character that is not in the vocabulary."""
@@ -103,15 +118,19 @@ def _check_context(context: int) -> None:
         raise ValueError(f"context {context}: expected 1 or more")
 
 
+def _encoded(text: str, tokenizer: CharTokenizer) -> Tensor:
+    if len(text) < 2:
+        raise ValueError(f"a text of {counted(len(text))} has nothing to predict: expected 2 or more")
+    return torch.tensor(tokenizer.encode(text))
+
+
 def text_rows(text: str, tokenizer: CharTokenizer, *, context: int = 64) -> Rows:
     """A whole text as windows side by side: inputs and targets, (windows, context) int64.
 
     Each character but the first is a target once. The last window is filled up with id 0 and target -100.
     """
     _check_context(context)
-    ids = torch.tensor(tokenizer.encode(text))
-    if len(ids) < 2:
-        raise ValueError(f"a text of {len(ids)} characters has nothing to predict: expected 2 or more")
+    ids = _encoded(text, tokenizer)
     missing = -(len(ids) - 1) % context
     inputs = torch.cat([ids[:-1], ids.new_zeros(missing)])
     targets = torch.cat([ids[1:], ids.new_full((missing,), NO_TARGET)])
@@ -124,9 +143,9 @@ def text_batches(text: str, tokenizer: CharTokenizer, *, context: int = 64, batc
     Both are (batch, context) int64, targets one character ahead. ValueError for a text without one window.
     """
     _check_context(context)
-    ids = torch.tensor(tokenizer.encode(text))
+    ids = _encoded(text, tokenizer)
     if len(ids) <= context:
-        raise ValueError(f"context {context}: a text of {len(ids)} characters allows {len(ids) - 1} or less")
+        raise ValueError(f"context {context}: a text of {counted(len(ids))} allows {len(ids) - 1} or less")
     windows = ids.unfold(0, context + 1, 1)  # (windows, context + 1) a view, not a copy
     size = batch_size
 

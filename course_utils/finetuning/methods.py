@@ -32,6 +32,8 @@ def freeze_(model: nn.Module, *, train_last=0, train_first=0, train: str | Seque
     are its embeddings, each block, and the final norm with the head. A tied matrix belongs to the embeddings.
     train: patterns of names, as `BIASES` or ``["head*", "norm*"]``; ``"*"`` thaws the model. Choices add up; with
     none, everything is frozen. A linear probe is ``train_last=1``; probe-then-full thaws the model after it.
+    A part without a weight that trains answers as before: in a run it stays in evaluation mode, so that its dropout
+    is off and its running statistics stand.
     Errors: more stages than there are; a pattern that matches no name.
     """
     patterns = [train] if isinstance(train, str) else list(train)

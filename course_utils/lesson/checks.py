@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import CodeType
 
+import torch
 from IPython.display import display
 
 from course_utils.lesson.cards import folded
@@ -44,6 +45,7 @@ class Exercise:
     name: str
     title: str
     checker: Checker
+    in_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,11 @@ class Verdict:
 EXERCISES: dict[str, Exercise] = {}
 
 
-def exercise(name: str, title: str) -> Callable[[Checker], Checker]:
-    """Register a checker. `title` is the noun that the line of success names."""
+def exercise(name: str, title: str, *, in_place: bool = False) -> Callable[[Checker], Checker]:
+    """Register a checker. `title` is the noun that the line of success names.
+
+    in_place: the answer is to change the numbers it is given; else each call gets a copy of them.
+    """
 
     def register(checker: Checker) -> Checker:
         if not inspect.isgeneratorfunction(checker):
@@ -69,7 +74,7 @@ def exercise(name: str, title: str) -> Callable[[Checker], Checker]:
             raise ValueError(
                 f"{name!r} is an exercise of {known.checker.__module__} already: choose another name"
             )
-        EXERCISES[name] = Exercise(name, title, checker)
+        EXERCISES[name] = Exercise(name, title, checker, in_place)
         return checker
 
     return register
@@ -122,7 +127,7 @@ def judge(name: str, answer: object) -> Verdict:
 
 def _first_hint(task: Exercise, answer: object) -> str | None:
     outcomes = 0
-    for outcome in task.checker(answer):
+    for outcome in task.checker(answer if task.in_place else _lent(answer)):
         if outcome is not None and type(outcome) is not str:
             raise CheckerError(
                 f"the checker of {task.name!r} yielded {outcome!r}: yield law(...) or compare(...)"
@@ -133,6 +138,29 @@ def _first_hint(task: Exercise, answer: object) -> str | None:
     if outcomes == 0:
         raise CheckerError(f"the checker of {task.name!r} yielded nothing, so any answer would pass")
     return None
+
+
+def _lent(answer: object) -> object:
+    """The answer, but each call of a function gets numbers of its own, to work in place with."""
+    if isinstance(answer, type) or not callable(answer):
+        return answer
+
+    @functools.wraps(answer)
+    def called(*values, **named):
+        return answer(*map(_fresh, values), **{name: _fresh(value) for name, value in named.items()})
+
+    return called
+
+
+def _fresh(value: object) -> object:
+    """A copy of numbers; modules, generators and what carries a gradient stay the same."""
+    if isinstance(value, torch.Tensor) and not value.requires_grad:
+        return value.clone()
+    if type(value) in (list, tuple):
+        return type(value)(map(_fresh, value))
+    if type(value) is dict:
+        return {name: _fresh(one) for name, one in value.items()}
+    return value
 
 
 def _explain(error: Exception, answer: object) -> Verdict:

@@ -66,19 +66,27 @@ class Record:
 class Progress:
     """A `Record` and its file: read before each change, written after it, safe to call from any thread.
 
-    The file is replaced as a whole, so it is never half written. A damaged file is kept aside as `.damaged`;
-    where nothing can be read or written, everything goes on in memory and `take_notice` says so, once.
+    The file is replaced as a whole, so it is never half written. A file that was read and makes no sense is kept aside
+    as `.damaged`. One that cannot be read is left alone. Then, and where nothing can be written, everything goes on in
+    memory and `take_notice` says so, once. A folder that was there is never made again: it may have been renamed.
     Two kernels may share a file, because each reads it again before it adds something.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
+        self._has_folder = self.path.parent.exists()
+        self._may_write = True  # never over what could not be read
         self._lock = threading.RLock()
         self._record = Record()
         self._in_file = True  # whether the file, if there is one, knows all that memory knows
         self._said: set[str] = set()
         self._notices: list[str] = []
         self._watchers: dict[Hashable, Callable[[], None]] = {}
+
+    def leave_alone(self, why: str) -> None:
+        """Go on in memory, without the file."""
+        self._in_file = self._may_write = False
+        self._say(f"The progress file {self.path} {why}: your progress is kept until this kernel stops.")
 
     def read(self) -> Record:
         """The newest record, from the file where it can be read."""
@@ -160,40 +168,40 @@ class Progress:
 
     def _load(self) -> None:
         try:
-            self._record = Record.from_json(self.path.read_text(encoding="utf-8"))
+            self._record = Record.from_json(self.path.read_text(encoding="utf-8-sig"))  # Windows' editor marks it
         except FileNotFoundError:
-            if self._record != Record():
+            if self._record != Record() and self.path.parent.exists():
                 self._say(f"The progress file {self.path.name} is gone; your next step writes it again.")
         except ValueError:
-            self._set_aside("is damaged")
+            self._set_aside()
         except OSError as error:
-            self._set_aside(f"cannot be read ({error.strerror})")
+            self.leave_alone(f"cannot be read ({error.strerror or error})")
 
-    def _set_aside(self, why: str) -> None:
-        """Move the bad file out of the way, but never a folder that merely has the same path."""
+    def _set_aside(self) -> None:
+        """Move a damaged file out of the way."""
         aside = self.path.with_name(self.path.name + ".damaged")
         try:
             while aside.exists():  # an earlier one may hold more than this one
                 aside = aside.with_name(aside.name + ".damaged")
-            if not self.path.is_file():
-                raise IsADirectoryError
             os.replace(self.path, aside)
         except OSError:
-            self._in_file = False
-            self._say(f"The progress file {self.path} {why}: your progress is kept until this kernel stops.")
+            self.leave_alone("is damaged")
         else:
-            self._say(
-                f"The progress file {self.path.name} {why}. It is kept as {aside.name}; a new one is begun."
-            )
+            self._say(f"The progress file {self.path.name} is damaged. It is kept as {aside.name}; a new one is begun.")
 
     def _save(self) -> None:
+        if not self._may_write:
+            return
         temporary = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name, suffix=".tmp")
+            if not self._has_folder:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._has_folder = True
+            target = self.path.resolve()  # a link stays a link
+            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(self._record.to_json())
-            os.replace(temporary, self.path)
+            os.replace(temporary, target)
             self._in_file = True
         except OSError as error:
             if temporary is not None:
@@ -220,4 +228,9 @@ def my_progress() -> Progress:
 
 @functools.cache
 def _open_once(path: str) -> Progress:
-    return Progress(Path(path).expanduser().absolute())  # absolute: a later os.chdir must not move it
+    try:
+        return Progress(Path(path).expanduser().absolute())  # absolute: a later os.chdir must not move it
+    except (RuntimeError, OSError) as error:  # no home folder, or the present folder is gone
+        nowhere = Progress(path)
+        nowhere.leave_alone(f"has no place ({error})")
+        return nowhere

@@ -206,8 +206,9 @@ class TrainingPanel(Card):
         return {"settings": self._settings(), "runs": [run.recording() for run in self.session.runs]}
 
     def save_recording(self, path: str | Path) -> None:
-        """Write `recording` as JSON."""
-        Path(path).write_text(json.dumps(self.recording(), indent=1))
+        """Write `recording` as JSON, which `training.replay` reads."""
+        text = json.dumps(self.recording(), indent=1, allow_nan=False)
+        Path(path).expanduser().write_text(text, encoding="utf-8")
 
     # --- behind the controls -------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Coroutine, Sequence
 
 WIDTH, SCALE = 520, 1.5
+LINES = 14  # of a text
 TRIES = 3  # on a busy machine a message between kaleido and its browser is now and then cut in two
 PATIENCE = 60  # seconds for a browser to start, or to draw: one that lost a message may never answer
 
@@ -97,15 +98,21 @@ def _options(spec: dict) -> dict:
     return {"format": "png", "width": WIDTH, "height": spec["layout"]["height"], "scale": SCALE}
 
 
+def _literal(text: str) -> str:
+    """Text as plotly shows it letter by letter: it knows these entities, and would show one of a quote as it stands."""
+    return html.escape(text, quote=False)
+
+
 def _text_card(title: str, body: str) -> dict:
-    lines = [piece for line in body.splitlines() for piece in textwrap.wrap(line, 62) or [""]][:14]
+    lines = [piece for line in body.splitlines() for piece in textwrap.wrap(line, 62) or [""]]
+    lines = lines if len(lines) <= LINES else [*lines[:LINES - 1], "…"]
     note = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "xanchor": "left", "yanchor": "top", "align": "left"}
     font = {"family": "monospace", "size": 12, "color": "#333333"}
     layout = {
-        "title": {"text": html.escape(title), "font": {"size": 13, "color": "#333333"}},
+        "title": {"text": _literal(title), "font": {"size": 13, "color": "#333333"}},
         "xaxis": {"visible": False},
         "yaxis": {"visible": False},
-        "annotations": [note | {"text": "<br>".join(map(html.escape, lines)), "showarrow": False, "font": font}],
+        "annotations": [note | {"text": "<br>".join(map(_literal, lines)), "showarrow": False, "font": font}],
         "height": 90 + 16 * len(lines),
         "margin": {"l": 20, "r": 10, "t": 40, "b": 10},
     }

@@ -7,24 +7,31 @@ training step: `fit` calls it headless, a live panel calls it on a thread. What 
 
 from __future__ import annotations
 
-import inspect
+import copy
 import math
-import numbers
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import runtime
+from course_utils.dice import DRAW, MEASURE, TRAIN, Dice, TorchDice, derived
 from course_utils.models import count_parameters
+from course_utils.training import modes
+from course_utils.training.batches import again_and_again, batch_generator, kind_of, own_generators, to_device
+from course_utils.training.checks import check_fields
 from course_utils.training.history import Event, History
+from course_utils.training.knobs import checked, keyword_knobs
+from course_utils.training.optimizers import OPTIMIZERS, parameter_groups
 from course_utils.training.schedules import constant
 
 Measure = Callable[[nn.Module, torch.Generator], "float | str | Mapping[str, float]"]
 DIVERGED = 1_000.0  # a loss this many times the first one (or one nat) will not come back
+HOLD = 0.02  # seconds that a run without pictures keeps the global generators: to exchange them takes 60 us
 
 
 def default_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -35,35 +42,6 @@ def default_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     if hasattr(model, "attention_maps"):
         return model(inputs, targets)[1]
     return F.cross_entropy(model(inputs), targets)
-
-
-# --- optimizers ---------------------------------------------------------------------------------------------
-
-
-def _adamw(groups, on: torch.device):
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=on.type in ("cpu", "cuda"))
-
-
-def _sgd(groups, on: torch.device):
-    return torch.optim.SGD(groups, lr=0.0)
-
-
-OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
-
-
-def _parameter_groups(model: nn.Module) -> list[dict]:
-    """Matrices decay, biases and norms do not (as GPT-2 and its successors train)."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    if not trained:
-        raise ValueError("this model has no trainable parameter: unfreeze one (requires_grad = True)")
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "decays": True},
-        {"params": [p for p in trained if p.ndim < 2], "decays": False},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-# --- experiments and runs -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,36 +67,11 @@ class Experiment:
     levels: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
-        for name in ("steps", "measure_every"):
-            value = getattr(self, name)
-            if not hasattr(value, "__index__") or value < 1:
-                raise ValueError(f"{name} {value}: expected 1 or more, a whole number")
-        if isinstance(self.model, nn.Module):
-            raise TypeError("model is a module: expected a function that builds one, lambda generator: MLP([64, 10])")
-        if inspect.isgeneratorfunction(self.batches):
-            raise TypeError(f"{self.batches.__name__} yields batches: pass what it returns, {self.batches.__name__}()")
+        check_fields(self)
 
     def start(self, seed: int = 0, *, device: torch.device | str | None = None) -> Run:
         """A new run from step 0. The same seed gives the same weights and the same batches."""
         return Run(self, seed, runtime.device(device))
-
-
-def batch_generator(seed: int) -> torch.Generator:
-    """The generator a run draws its batches from: its own, so that the model's size does not change the data."""
-    return runtime.generator((int(seed) + 2**32) % 2**63)
-
-
-def keyword_knobs(function: object) -> dict[str, float]:
-    """The keyword-only arguments of a function with their defaults; NaN where there is none.
-
-    An argument whose default is no number, such as a teacher, is not a knob.
-    """
-    if not callable(function):
-        return {}
-    parameters = inspect.signature(function).parameters.values()
-    only = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    found = {name: math.nan if default is inspect.Parameter.empty else default for name, default in only.items()}
-    return {name: value for name, value in found.items() if isinstance(value, numbers.Real) and type(value) is not bool}
 
 
 class Run:
@@ -127,53 +80,72 @@ class Run:
     status: "ready", "finished" or "diverged".  Only the thread that calls `step` may touch ``model``.
     """
 
-    def __init__(self, experiment: Experiment, seed: int, device: torch.device):
+    def __init__(self, experiment: Experiment, seed: int, device: torch.device, *, in_place: bool = False):
         own = runtime.generator(seed)
         self.experiment, self.seed, self.device = experiment, own.initial_seed(), device
-        with torch.random.fork_rng(devices=[]):  # PyTorch's own layers start from the global generator of the CPU
-            torch.default_generator.manual_seed(self.seed)
-            self.model = experiment.model(own).to(device)
+        torch.empty(0, device=device)  # a GPU has its global generator from its first use on
+        with Dice(self.seed):
+            self.model = experiment.model(own)
+            if not isinstance(self.model, nn.Module):
+                raise TypeError(f"model gave {kind_of(self.model)}: expected a module, as MLP([64, 10])")
+            if not in_place:
+                self.model = modes.own_copy(self.model)
+            self.model.to(device)
         runtime.use_threads(count_parameters(self.model))
-        self.model.train()
+        modes.train_(self.model)
         self.step_count = 0
         self.knobs = self._all_knobs()
         self.start_knobs = dict(self.knobs)
         self.history = History(levels=dict(experiment.levels))
         self._mailbox: deque[tuple[str, float]] = deque()
-        self._batch_knobs = keyword_knobs(experiment.batches).keys()
-        self._loss_knobs = keyword_knobs(experiment.loss).keys()
-        self.optimizer = OPTIMIZERS[experiment.optimizer](_parameter_groups(self.model), device)
-        self._draw = self._batch_source()
+        self._batch_knobs = list(keyword_knobs(experiment.batches))
+        self._loss_knobs = list(keyword_knobs(experiment.loss))
+        self.optimizer = OPTIMIZERS[experiment.optimizer](parameter_groups(self.model), device)
+        self.dice = Dice(derived(self.seed, TRAIN))
+        self._draw_dice = TorchDice(derived(self.seed, DRAW), also=own_generators(experiment.batches))
+        self._rng = batch_generator(self.seed)
+        self._stream = None if callable(experiment.batches) else again_and_again(experiment.batches)
         self._first_loss: float | None = None
         self._measure()
+
+    def __deepcopy__(self, memo: dict) -> Run:
+        """A run that goes on as this one would; the experiment and what its batches are read from are shared."""
+        twin = memo[id(self)] = object.__new__(type(self))
+        memo |= {id(shared): shared for shared in (self.experiment, self.experiment.batches)}
+        try:
+            memo[id(self.model)] = modes.own_copy(self.model, memo)
+            vars(twin).update(copy.deepcopy(vars(self), memo))
+        except Exception as error:
+            problem = f"this run cannot be copied: its model, or the pass through its batches, cannot ({error})"
+            raise TypeError(f"{problem}; training.replay(experiment, run.recording()) gives another one") from error
+        return twin
 
     @property
     def status(self) -> str:
         return self.history.status
 
     def _all_knobs(self) -> dict[str, float]:
-        if self.experiment.optimizer not in OPTIMIZERS:
+        if self.experiment.optimizer not in list(OPTIMIZERS):
             raise ValueError(f"optimizer {self.experiment.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
         own = {"lr": math.nan, "weight_decay": 0.0, "clip": math.inf}
         if self.experiment.optimizer == "sgd":
             own["momentum"] = 0.0
         known = own | keyword_knobs(self.experiment.batches) | keyword_knobs(self.experiment.loss)
-        knobs = known | {name: _checked(name, value, known) for name, value in self.experiment.knobs.items()}
+        knobs = known | {name: checked(name, value, known) for name, value in self.experiment.knobs.items()}
         missing = [name for name, value in knobs.items() if isinstance(value, float) and math.isnan(value)]
         if missing:
             raise ValueError(f"no start value for {', '.join(missing)}: give it in knobs={{...}}")
         return knobs
 
-    def _batch_source(self) -> Callable[[], object]:
-        batches, rng = self.experiment.batches, batch_generator(self.seed)
-        if callable(batches):
-            return lambda: batches(rng, **{name: self.knobs[name] for name in self._batch_knobs})
-        stream = again_and_again(batches)
-        return lambda: next(stream)
+    def _draw(self) -> object:
+        with self._draw_dice:  # what the model draws must not change the data
+            if self._stream is not None:
+                return next(self._stream)
+            return self.experiment.batches(self._rng, **{name: self.knobs[name] for name in self._batch_knobs})
 
     def set(self, knob: str, value: float) -> None:
         """Ask for a knob's new value, from any thread; it takes effect, and is recorded, at the next step."""
-        self._mailbox.append((knob, _checked(knob, value, self.knobs)))
+        self._mailbox.append((knob, checked(knob, value, self.knobs)))
 
     def read_mailbox(self) -> bool:
         """Let knobs that were `set` take their new values; whether any moved. Only between steps, as `step` does."""
@@ -193,20 +165,27 @@ class Run:
         if self.status != "ready":
             raise RuntimeError(f"this run has {self.status}: start a new one")
         self.read_mailbox()
-        batch = to_device(self._draw(), self.device)
-        loss = self.experiment.loss(self.model, batch, **{name: self.knobs[name] for name in self._loss_knobs})
-        if not isinstance(loss, Tensor) or loss.ndim:
-            raise TypeError(f"loss gave {kind_of(loss)}: expected a tensor that is one number, such as a mean")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._update()
-        return self._record(loss)
+        with self.dice:
+            batch = to_device(self._draw(), self.device)
+            loss = self.experiment.loss(self.model, batch, **{name: self.knobs[name] for name in self._loss_knobs})
+            if not isinstance(loss, Tensor) or loss.ndim:
+                raise TypeError(f"loss gave {kind_of(loss)}: expected a tensor that is one number, such as a mean")
+            if not loss.requires_grad:
+                raise TypeError("loss gave a tensor without a gradient: compute it from what a weight that trains has "
+                                "given, without .item(), .detach() or torch.no_grad()")  # fmt: skip
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self._update()
+            return self._record(loss)
 
     def _update(self) -> None:
         if self.knobs["clip"] < math.inf:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.knobs["clip"])
+        factor = self.experiment.schedule(self.step_count)
+        if not hasattr(factor, "__float__"):
+            raise TypeError(f"schedule gave {kind_of(factor)} at step {self.step_count}: expected a factor, as 1.0")
         for group in self.optimizer.param_groups:
-            group["lr"] = self.knobs["lr"] * self.experiment.schedule(self.step_count)
+            group["lr"] = self.knobs["lr"] * factor
             group["weight_decay"] = self.knobs["weight_decay"] if group["decays"] else 0.0
             if "momentum" in self.knobs:
                 group["momentum"] = self.knobs["momentum"]
@@ -232,13 +211,16 @@ class Run:
         """Measure without leaving a trace in training: no gradients, and dice of its own, the same each time."""
         if not self.experiment.measures or self.status == "diverged" or self.device.type == "meta":
             return
+        before = modes.modes_of(self.model)
         self.model.eval()
         try:
             with torch.no_grad():
                 for name, measure in self.experiment.measures.items():
-                    self.history.record(name, self.step_count, measure(self.model, runtime.generator(self.seed)))
+                    with Dice(derived(self.seed, MEASURE)):
+                        measured = measure(self.model, runtime.generator(self.seed))
+                    self.history.record(name, self.step_count, measured)
         finally:
-            self.model.train()
+            modes.put_back(before)
 
     def explain(self) -> str:
         """One sentence on how the run stands; for a diverged one, at which step and after which change."""
@@ -260,51 +242,14 @@ class Run:
         return {
             "seed": self.seed,
             "steps": self.step_count,
-            "knobs": self.start_knobs,
-            "events": [asdict(event) for event in self.history.events],
+            "knobs": {name: _plain(value) for name, value in self.start_knobs.items()},
+            "events": [asdict(event) | {"value": _plain(event.value)} for event in self.history.events],
         }
 
 
-def _checked(knob: str, value: float, known: Mapping[str, float]) -> float:
-    if knob not in known:
-        raise ValueError(f"no knob {knob!r}: this run has {', '.join(known)}")
-    try:
-        number = value if isinstance(value, int) and not isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{knob} {value!r}: expected a number") from None
-    if math.isnan(number) or number < 0:
-        raise ValueError(f"{knob} {number}: expected a number, 0 or more")
-    return number
-
-
-def again_and_again(batches: Iterable):
-    """Batches again and again; ValueError once a pass gives none."""
-    while True:
-        empty = True
-        for batch in batches:
-            empty = False
-            yield batch
-        if empty:
-            raise ValueError(
-                "batches gave no batch: it is empty, or an iterator that can be read once; "
-                "give a list, a DataLoader, or a function batches(generator)"
-            )
-
-
-def to_device(batch: object, device: torch.device) -> object:
-    """A batch, its parts by place or by name, on the device."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: to_device(part, device) for name, part in batch.items()}
-    if isinstance(batch, list | tuple):
-        parts = [to_device(part, device) for part in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)  # a named tuple has fields
-    return batch
-
-
-def kind_of(value: object) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+def _plain(value: float) -> float | None:
+    """JSON has no infinity: a limit that is off, as ``clip``, is null there."""
+    return None if value == math.inf else value
 
 
 def fit(model, batches, *, steps, lr, loss=default_loss, seed=0, knobs=None, device=None, **options) -> History:
@@ -312,29 +257,43 @@ def fit(model, batches, *, steps, lr, loss=default_loss, seed=0, knobs=None, dev
 
     model: a module, trained in place, or a function that builds one from a generator.
     batches, loss: as in `Experiment`.  knobs: further start values; options: further fields of `Experiment`.
-    The history ends early if the run diverges; its ``status`` says so.
+    The history ends early if the run diverges; its ``status`` says so. A module is in training mode only meanwhile.
     """
-    build = (lambda _: model) if isinstance(model, nn.Module) else model
-    start = {"lr": lr, **(knobs or {})}
+    given = ("model", "batches", "loss", "knobs", "steps")
+    known = [one.name for one in fields(Experiment) if one.name not in given]
+    knobs = {} if knobs is None else knobs
+    for name in options:
+        if name not in known:
+            raise TypeError(f"fit has no option {name!r}: choose from {', '.join(known)}")
+    if isinstance(knobs, Mapping) and "lr" in knobs:
+        raise ValueError("lr is given twice, as lr and in knobs: leave it out of knobs")
+    in_place = isinstance(model, nn.Module)
+    start = {"lr": lr, **knobs} if isinstance(knobs, Mapping) else knobs
+    build = (lambda _: model) if in_place else model
     experiment = Experiment(model=build, batches=batches, loss=loss, knobs=start, steps=steps, **options)
-    return finish(experiment.start(seed, device=device)).history
+    before = modes.modes_of(model) if in_place else {}
+    try:
+        return finish(Run(experiment, seed, runtime.device(device), in_place=in_place)).history
+    finally:
+        modes.put_back(before)
 
 
 def finish(run: Run) -> Run:
     """Step a run until it has finished or diverged."""
-    while run.status == "ready":
-        run.step()
-    return run
+    return advance(run, math.inf, deque())
 
 
-def replay(experiment: Experiment, recording: Mapping, *, device: torch.device | str | None = None) -> Run:
-    """Repeat a recorded run headless: on the same machine and device, bitwise the same weights."""
-    run = experiment.start(recording["seed"], device=device)
-    run.knobs.update({name: _checked(name, value, run.knobs) for name, value in recording["knobs"].items()})
-    changes = deque(Event(**event) for event in recording["events"])
-    while run.step_count < recording["steps"] and run.status == "ready":
-        while changes and changes[0].step <= run.step_count:
-            change = changes.popleft()
-            run.set(change.knob, change.value)
-        run.step()
+def advance(run: Run, steps: float, changes: deque[Event]) -> Run:
+    """Step a run until it has made this many steps or has ended, with changes of its knobs on the way."""
+    def is_open() -> bool:
+        return run.status == "ready" and run.step_count < steps
+
+    while is_open():
+        with run.dice:
+            until = time.perf_counter() + HOLD
+            while is_open() and time.perf_counter() < until:
+                while changes and changes[0].step <= run.step_count:
+                    change = changes.popleft()
+                    run.set(change.knob, change.value)
+                run.step()
     return run

@@ -30,13 +30,13 @@ def _(answer):
         "took a sigmoid, which looks at each class alone: the classes share one softmax": (logits / 4).sigmoid(),
         "forgot to divide by the sum over the classes": (logits / 4).exp(),
     }  # fmt: skip
-    yield compare(answer(logits.clone(), 4.0), wanted, mistakes=mistakes, what="the probabilities at temperature 4")
+    yield compare(answer(logits, 4.0), wanted, mistakes=mistakes, what="the probabilities at temperature 4")
     large = torch.tensor([[2000.0, 0.0, 1000.0]])
     found = answer(large, 2.0)
     yield law(bool(torch.isfinite(torch.as_tensor(found)).all()),
               "large logits give inf or nan: use `softmax`, which subtracts the largest logit first")  # fmt: skip
     yield compare(found, [[1.0, 0.0, 0.0]], what="the probabilities of a very sure teacher")
-    yield compare(answer(logits.clone(), 1e6), torch.full((4, 5), 0.2), atol=1e-4, what="the limit of a huge T")
+    yield compare(answer(logits, 1e6), torch.full((4, 5), 0.2), atol=1e-4, what="the limit of a huge T")
 
 
 def _kl(p_logits, q_logits):
@@ -71,12 +71,12 @@ def _(answer):
         "ignored the temperature": total(_kl(teacher, student).mean()),
     }  # fmt: skip
     wanted = distillation_loss(student, teacher, labels, temperature=t, alpha=alpha)
-    found = answer(student.clone(), teacher.clone(), labels.clone(), t, alpha)
+    found = answer(student, teacher, labels, t, alpha)
     entropy = torch.special.entr((teacher / t).softmax(-1)).sum(-1).mean()
     mistakes["took the soft cross-entropy: subtract the teacher's entropy for a KL"] = wanted + alpha * t * t * entropy
     yield compare(found, wanted, mistakes=mistakes, what="the loss at T = 3, alpha = 0.7")
     yield compare(answer(student, teacher, labels, 5.0, 0.0), hard, what="the loss at alpha = 0, the labels alone")
-    alike = answer(teacher, teacher.clone(), labels, 5.0, 1.0)
+    alike = answer(teacher, teacher, labels, 5.0, 1.0)
     yield compare(alike, 0.0, atol=1e-5, what="the loss of a student like its teacher, alpha = 1,")
     large = torch.tensor([[300.0, 0.0, -300.0]])
     found = answer(-large, large, torch.tensor([0]), 1.0, 1.0)
@@ -100,7 +100,7 @@ def _(answer):
         "left out T²": centred / 4,
         "multiplied by T² already: that is the loss's own factor": centred / 4 * t * t,
     }  # fmt: skip
-    found = answer(student.clone(), teacher.clone(), t)
+    found = answer(student, teacher, t)
     yield compare(found, wanted, mistakes=mistakes, atol=1e-9, what="the gradient at T = 200")
     moved = answer(student + 7, teacher - 3, t)
     yield compare(moved, wanted, atol=1e-9, what="the gradient after adding 7 to all the student's logits")

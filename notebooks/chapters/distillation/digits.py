@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from course_utils import checkpoint, data, sweeps, training
 from course_utils.data.images import SIDE
+from course_utils.dice import Dice
 from course_utils.distillation.methods import answer_time, distillation_loss, label_smoothing, pseudo_labels
 from course_utils.initialization import peak_memory
 from course_utils.models import MLP, count_parameters
@@ -252,7 +253,8 @@ def equal_steps(width: int, steps: int) -> int:
 
     A forward pass multiplies once for each weight and image, a training step about three times.
     """
-    own, taught = count_parameters(student(width)), count_parameters(MLP(TEACHER))
+    with Dice(0):  # made to be counted
+        own, taught = count_parameters(student(width)), count_parameters(MLP(TEACHER))
     return round(steps * (3 * own + taught) / (3 * own))
 
 
@@ -270,7 +272,8 @@ def train_students(seeds: Sequence[int], **settings) -> list[MLP]:
         schedule=alone.schedule,
         device="cpu",
     )
-    made = [student(settings.get("width", 32)) for _ in seeds]
+    with Dice(0):  # their weights come from the sweep
+        made = [student(settings.get("width", 32)) for _ in seeds]
     for k, one in enumerate(made):
         one.load_state_dict({name: weights[k] for name, weights in swept.parameters.items()})
     return made

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from course_utils import data, sweeps, training
+from course_utils.dice import Dice
 from course_utils.distillation.methods import agreement, distillation_loss
 from course_utils.models import MLP
 
@@ -30,7 +31,8 @@ def _train(width: int, seeds: Sequence[int], batches, loss) -> list[MLP]:
         lambda _: digits.student(width), batches, steps=STEPS, lr=digits.LR["student"], loss=loss, seed=list(seeds),
         schedule=training.cosine(STEPS, warmup=20), device="cpu",
     )  # fmt: skip
-    made = [digits.student(width) for _ in seeds]
+    with Dice(0):  # their weights come from the sweep
+        made = [digits.student(width) for _ in seeds]
     for k, one in enumerate(made):
         one.load_state_dict({name: weights[k] for name, weights in swept.parameters.items()})
     return made

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_utils import runtime
+from course_utils.dice import Dice
 from course_utils.lesson import check, compare, exercise, law
 from course_utils.models import MLP
 
@@ -38,22 +39,21 @@ def _(answer):
         "used logits as if they were log probabilities: apply `log_softmax` first":
             -logits[counted].gather(1, targets[counted][:, None]).mean(),
     }  # fmt: skip
-    yield compare(answer(logits.clone(), targets.clone()), wanted, mistakes=mistakes, what="the loss")
+    yield compare(answer(logits, targets), wanted, mistakes=mistakes, what="the loss")
     every = targets.clamp(min=0)
     each = F.cross_entropy(logits.flatten(0, 1), every.flatten(), reduction="none")
     dropped = {"left out targets that are 0: only those that are -100 do not count": each[every.flatten() > 0].mean()}
-    yield compare(answer(logits.clone(), every), each.mean(), mistakes=dropped,
+    yield compare(answer(logits, every), each.mean(), mistakes=dropped,
                   what="the loss where every target counts")  # fmt: skip
     moved = torch.where(counted[..., None], logits, logits + torch.arange(5.0))
-    yield compare(answer(moved, targets.clone()), wanted, what="the loss after changing logits that do not count")
+    yield compare(answer(moved, targets), wanted, what="the loss after changing logits that do not count")
 
 
 @exercise("freeze", "freezing all but some weights")
 def _(answer):
     """answer(model, ending) -> how many numbers train: those of the weights whose name ends so; the rest freezes."""
     def small():
-        with torch.random.fork_rng(devices=[]):  # PyTorch's own layers start from the global generator
-            torch.manual_seed(0)
+        with Dice(0):  # PyTorch's own layers start from the global generator
             return MLP([4, 6, 3])
 
     def trains(model):
@@ -171,13 +171,10 @@ def _(answer):
         "divided by the Fisher: it is a weight, not a variance": 0.5 * total(lambda f, d: (d**2 / f).sum()),
     }  # fmt: skip
 
-    def copied(tensors):
-        return {name: tensor.clone() for name, tensor in tensors.items()}
-
-    yield compare(answer(copied(weights), copied(start), copied(fisher)), wanted, mistakes=mistakes, what="the penalty")
-    yield compare(answer(copied(start), copied(start), copied(fisher)), 0.0, what="the penalty at the start")
+    yield compare(answer(weights, start, fisher), wanted, mistakes=mistakes, what="the penalty")
+    yield compare(answer(start, start, fisher), 0.0, what="the penalty at the start")
     moving = {name: tensor.clone().requires_grad_() for name, tensor in weights.items()}
-    found = answer(moving, copied(start), copied(fisher))
+    found = answer(moving, start, fisher)
     yield law(isinstance(found, torch.Tensor) and found.requires_grad,
               "no gradient flows through the penalty: keep it a tensor, without `.item()` or `.detach()`")  # fmt: skip
     slopes = dict(zip(moving, torch.autograd.grad(found, list(moving.values())), strict=True))

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from course_utils import data
 from course_utils.data.questions import QUESTIONS
 from course_utils.data.rows import Rows
+from course_utils.dice import Dice
 from course_utils.finetuning.methods import BIASES, add_lora_, freeze_
 from course_utils.models import GPT
 from course_utils.training import Experiment
@@ -61,7 +62,8 @@ COUNTED = {"the answer": question_pool, "every word": text_pool}
 
 def untied(model: GPT) -> GPT:
     """The same model with a head of its own, so that the head may move alone; it answers as before."""
-    apart = GPT(replace(model.config, tied=False))
+    with Dice(0):  # PyTorch's own start, which is replaced
+        apart = GPT(replace(model.config, tied=False))
     apart.load_state_dict(model.state_dict())
     return apart
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import data, initialization
+from course_utils.dice import Dice
 from course_utils.finetuning.methods import freeze_
 from course_utils.models import MLP
 from course_utils.training import Experiment, cosine, finish, fit
@@ -79,7 +80,8 @@ def features(model: MLP, images: Tensor) -> Tensor:
 def with_new_head(model: MLP, classes: int, *, generator: torch.Generator) -> MLP:
     """A copy of a network whose last layer is new and random, with Xavier's start."""
     changed = copy.deepcopy(model)
-    head = nn.Linear(changed.layers[-1].in_features, classes)
+    with Dice(0):  # PyTorch's own start, which ours replaces
+        head = nn.Linear(changed.layers[-1].in_features, classes)
     changed.layers[-1] = initialization.initialize_(head, "xavier", generator=generator)
     changed.sizes = [*changed.sizes[:-1], classes]
     return changed

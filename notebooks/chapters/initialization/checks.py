@@ -19,7 +19,7 @@ def _(answer):
     """answer(incoming (hidden, inputs), outgoing (outputs, hidden)) -> how many different hidden units there are."""
     incoming = torch.randn(10, 4, generator=runtime.generator(0))
     outgoing = torch.randn(3, 10, generator=runtime.generator(1))
-    yield compare(answer(incoming.clone(), outgoing.clone()), 10, what="the count of ten random units")
+    yield compare(answer(incoming, outgoing), 10, what="the count of ten random units")
     for unit, twin in ((3, 1), (5, 1), (8, 0), (9, 2)):
         incoming[unit], outgoing[:, unit] = incoming[twin], outgoing[:, twin]
     incoming[4] = incoming[7] = incoming[1]  # the same inputs, but other outputs
@@ -30,15 +30,15 @@ def _(answer):
         "counted only the units that have no twin: twins count once": 3,
         "counted all units, with their twins": 10,
     }
-    yield compare(answer(incoming.clone(), outgoing.clone()), 6, mistakes=mistakes, what="the count with some twins")
+    yield compare(answer(incoming, outgoing), 6, mistakes=mistakes, what="the count with some twins")
     same = torch.full((6, 4), 0.1), torch.full((3, 6), 0.1)
-    yield compare(answer(same[0].clone(), same[1].clone()), 1, what="the count where all weights are 0.1")
+    yield compare(answer(same[0], same[1]), 1, what="the count where all weights are 0.1")
     turned = torch.tensor([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])
     found = answer(turned, torch.full((1, 3), 3.0))
     yield compare(found, 2, what="the count where one of three units has the same weights in another order")
     near = same[0].clone()
     near[2, 0] += 1e-6
-    yield compare(answer(near, same[1].clone()), 2, what="the count where one weight differs by a millionth")
+    yield compare(answer(near, same[1]), 2, what="the count where one weight differs by a millionth")
 
 
 @exercise("he-std", "the standard deviation of a start")
@@ -78,8 +78,7 @@ def _(answer):
     weights = [scale * torch.randn(shape, generator=rng) for scale, shape in zip((3.0, 0.1, 0.5), shapes, strict=True)]
     signal = torch.randn(200, 20, generator=rng)
     right = _lsuv(weights, signal)
-    given = [weight.clone() for weight in weights]
-    found = answer(given, signal.clone())
+    found = answer(weights, signal)
     yield law(isinstance(found, list | tuple) and len(found) == 3,
               "expected a list with the scaled weights of all 3 layers, in order")  # fmt: skip
     for wrong, way in LSUV_MISTAKES.items():

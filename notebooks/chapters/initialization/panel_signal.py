@@ -6,6 +6,7 @@ import numpy as np
 from torch.nn import functional as F
 
 from course_utils import figures, runtime
+from course_utils.dice import Dice
 from course_utils.initialization import (
     INIT_SCHEMES,
     Predicted,
@@ -49,7 +50,8 @@ def signal_lab() -> Explorer:
 def _draw(*, scheme, depth, width, activation, residual, norm, seed):
     sizes = _affordable([64, *[width] * depth, 10])
     # in float64, as a signal leaves float32 at either end within 60 layers; the first weights are the same numbers
-    model = MLP(sizes, activation=activation, residual=residual == "yes", norm=norm == "yes").double()
+    with Dice(seed):  # PyTorch's own start, which the scheme replaces
+        model = MLP(sizes, activation=activation, residual=residual == "yes", norm=norm == "yes").double()
     images, labels = unit_digits(ROWS)
     images = images.double()
     data = {"inputs": images} if "inputs" in INIT_SCHEMES[scheme].options else {}

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from course_utils import data, figures, initialization, runtime
+from course_utils.dice import Dice
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TrainingPanel
 from course_utils.models import ACTIVATIONS, MLP
 
@@ -122,7 +123,8 @@ def lsuv_panel(*, depth: int = 12) -> Explorer:
 
     def draw(*, scaled, activation, start):
         sizes = [64, *[64] * (depth - 1), 10]
-        mlp = initialization.initialize_(MLP(sizes, activation=activation), start, generator=runtime.generator(0))
+        with Dice(0):
+            mlp = initialization.initialize_(MLP(sizes, activation=activation), start, generator=runtime.generator(0))
         before = initialization.output_stds(mlp, images)
         for number in range(scaled):
             _scale_(mlp.layers[number], initialization.output_stds(mlp, images)[number])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from course_utils import data, initialization, runtime
+from course_utils.dice import Dice
 from course_utils.initialization.places import places
 from course_utils.models import GPT, GPTConfig
 from course_utils.training import Experiment, cosine
@@ -21,7 +22,8 @@ LR = 5e-3
 
 def scaled_gpt(config: GPTConfig, *, embedding: float, linear: float, generator: torch.Generator) -> GPT:
     """A GPT whose embeddings are N(0, embedding²) and whose linear weights are N(0, linear²)."""
-    gpt = initialization.initialize_(GPT(config), "normal", std=1.0, generator=generator)
+    with Dice(0):  # PyTorch's own start, which ours replaces
+        gpt = initialization.initialize_(GPT(config), "normal", std=1.0, generator=generator)
     with torch.no_grad():
         for place in places(gpt):
             place.layer.weight.mul_(embedding if place.kind == "embedding" else linear)

@@ -41,7 +41,7 @@ def _(answer):
             F.cross_entropy(logits[1:], tokens[1:]),
         "took exp of the loss, the number of tokens it hesitates between": each.mean().exp(),
     }  # fmt: skip
-    yield compare(answer(logits.clone(), tokens.clone()), each.mean(), mistakes=mistakes, what="the loss")
+    yield compare(answer(logits, tokens), each.mean(), mistakes=mistakes, what="the loss")
     flat = torch.zeros(4, 7)
     yield compare(answer(flat, torch.tensor([1, 2, 3, 4])), math.log(7), what="the loss of equal logits over 7 words")
     large = torch.tensor([[0.0, 2000.0], [0.0, 0.0]])
@@ -55,9 +55,9 @@ def _(answer):
 def _(answer):
     """answer(logits (vocabulary,), temperature, generator) -> one token, a whole number."""
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
-    first = answer(logits.clone(), 1.0, runtime.generator(0))
+    first = answer(logits, 1.0, runtime.generator(0))
     yield law(_whole(first), f"expected one token number, an int, got {_shown(first)}{_remedy(first)}")
-    twice = [[int(answer(logits.clone(), 1.0, rng)) for _ in range(20)] for rng in map(runtime.generator, (3, 3))]
+    twice = [[int(answer(logits, 1.0, rng)) for _ in range(20)] for rng in map(runtime.generator, (3, 3))]
     yield law(twice[0] == twice[1],
               "the same seed gives different tokens: pass `generator=generator` to `torch.multinomial`")  # fmt: skip
     for temperature in (1.0, 0.5, 3.0):
@@ -105,7 +105,7 @@ def _(answer):
         "averaged over kinds of pairs as if each came equally often: weigh each by its count":
             -(counts / rows)[counts > 0].log().mean(),
     }  # fmt: skip
-    found = answer(counts.clone())
+    found = answer(counts)
     yield law(_is_finite(found), "your result is nan or infinite: a pair that never occurs counts 0, and 0 · ln 0 is "
                                  "0 here (`torch.xlogy`)")  # fmt: skip
     yield compare(found, wanted, mistakes=mistakes, what="the level")

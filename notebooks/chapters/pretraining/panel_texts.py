@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from course_utils import data
-from course_utils.data.text import MOST_BYTES
+from course_utils.data.text import MOST_BYTES, UNKNOWN
 from course_utils.live import FilePicker, LossView, TextView, TrainingPanel
 
 from .texts import text_recipe
@@ -16,6 +16,19 @@ VIEWS = (
     ),
     TextView(title="It writes, from the text's first characters on", name="sample"),
 )
+
+
+def described(text: str) -> str:
+    """How long a text is, and what of it a model cannot see."""
+    tokenizer = data.CharTokenizer(text)
+    told = f"{len(text):,} characters, {len(set(text)):,} different ones."
+    unknown = tokenizer.unknown_share(text)
+    if not unknown:
+        return told
+    share = f"{unknown:.1%}" if unknown >= 0.001 else "less than 0.1%"
+    cut = f"the others, {share} of the text, all read as {UNKNOWN}."
+    advice = " A text with fewer different characters loses less." if unknown >= 0.02 else ""
+    return f"{told} The {len(tokenizer) - 1:,} most frequent are learned; {cut}{advice}"
 
 
 class TextPanel(TrainingPanel):
@@ -45,7 +58,7 @@ class TextPanel(TrainingPanel):
         except ValueError:
             self.text = before
             raise
-        self._note = f"{name}: {len(text):,} characters, {len(set(text))} different ones. Press Start."
+        self._note = f"{name}: {described(text)} Press Start."
         self.redraw()
 
     def _refuse(self, text: str) -> None:

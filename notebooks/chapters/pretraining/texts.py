@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from course_utils import data, initialization
+from course_utils.data.text import counted
 from course_utils.models import GPT, GPTConfig
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, cosine
@@ -18,10 +19,14 @@ HELD_OUT_ROWS = 40  # windows of 64 characters measured on the way
 def text_recipe(text: str, *, width: int = 64, layers: int = 2, context: int = 64, steps: int = 1000) -> Experiment:
     """Pretrain a character GPT on a text: AdamW, 16 windows a step; its last tenth is held out.
 
-    ValueError if the text is too short for a window.
+    ValueError for what is no text to learn from (`data.own_text`), or too short for a window.
     """
+    text = data.own_text(text)
     tokenizer = data.CharTokenizer(text)
     learned, kept = data.text_split(text)
+    if len(learned) <= context:
+        part = f"this text has {counted(len(text))}, {len(learned)} to train on"
+        raise ValueError(f"{part}: a context of {context} needs more than {context}; choose a longer text")
     config = GPTConfig(vocab_size=len(tokenizer), context=context, width=width, layers=layers)
     rows, targets = data.text_rows(kept, tokenizer, context=context)
 
