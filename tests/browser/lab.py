@@ -54,14 +54,37 @@ def chromium() -> str:
     return found
 
 
-class Server:
-    """JupyterLab serving a folder, with settings and workspaces of its own."""
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
-    def __init__(self, folder: Path, log: Path):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.folder, self.log = folder, log
+
+def wait_for_port(port: int) -> None:
+    """TimeoutError unless something listens there within two minutes."""
+    for _ in range(480):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.25)
+    raise TimeoutError(f"nothing listens at port {port}")
+
+
+# How each front end is started, and where it shows a notebook.
+APPS = {
+    "lab": (["jupyterlab", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
+             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"], "lab/workspaces/w{time}/tree/{name}"),
+    "notebook": (["notebook", "--JupyterNotebookApp.expose_app_in_browser=True"], "notebooks/{name}"),
+}
+
+
+class Server:
+    """A front end serving a folder, with settings and workspaces of its own."""
+
+    def __init__(self, folder: Path, log: Path, app: str = "lab", port: int | None = None):
+        self.port = port or free_port()
+        self.folder, self.log, self.app = folder, log, app
         home = log.parent / "home"
         env = os.environ | {
             "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
@@ -72,25 +95,22 @@ class Server:
             "COURSE_PROGRESS": str(home / "progress.json"),
         }
         command = [
-            sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ServerApp.ip=127.0.0.1",
+            sys.executable, "-m", *APPS[app][0], "--allow-root", "--no-browser", "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={self.port}", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}",
-            "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         ]  # fmt: skip
         # In the tests' own process group: what interrupts them ends the server too.
         self.process = subprocess.Popen(
             command, env=env, stdin=subprocess.DEVNULL, stdout=log.open("w"), stderr=subprocess.STDOUT
         )
-        self._wait()
+        try:
+            wait_for_port(self.port)
+        except TimeoutError:
+            raise TimeoutError(f"{app} did not start:\n{self.log.read_text()[-2000:]}") from None
 
-    def _wait(self) -> None:
-        for _ in range(240):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.25)
-        raise TimeoutError(f"JupyterLab did not start:\n{self.log.read_text()[-2000:]}")
+    def address(self, name: str) -> str:
+        """Where a notebook is shown."""
+        place = APPS[self.app][1].format(time=time.time_ns(), name=name)
+        return f"http://127.0.0.1:{self.port}/{place}?token={TOKEN}"
 
     def _request(self, method: str, path: str) -> bytes:
         url = f"http://127.0.0.1:{self.port}/api/{path}"
@@ -145,7 +165,7 @@ class Notebook:
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
         self.page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
         self.page.on("websocket", lambda socket: socket.on("framereceived", self._count))
-        self.page.goto(f"http://127.0.0.1:{server.port}/lab/workspaces/w{time.time_ns()}/tree/{name}?token={TOKEN}")
+        self.page.goto(server.address(name))
         self.wait_ready()
 
     def _count(self, frame) -> None:

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils import data, pretraining, runtime, training
+from chapters.pretraining.panel_texts import TextPanel, described
+from chapters.pretraining.texts import text_recipe
+from course_utils import data, runtime, training
 from course_utils.data.text import LARGEST, SMALLEST, UNKNOWN
 from course_utils.live import picture
 from course_utils.models import MLP
-from course_utils.panels.texts import TextPanel, described
 from course_utils.training import Experiment
 
 X = torch.randn(64, 4, generator=runtime.generator(0))
@@ -71,9 +72,9 @@ def test_shares_of_every_size_are_told(text, said):
 
 
 @pytest.mark.parametrize("call, said", [
-    (lambda: pretraining.text_recipe("hello"), "this text has 5 characters: choose one with 200 or more"),
-    (lambda: pretraining.text_recipe("x"), "this text has 1 character: choose"),
-    (lambda: pretraining.text_recipe("ab" * 105, context=256),
+    (lambda: text_recipe("hello"), "this text has 5 characters: choose one with 200 or more"),
+    (lambda: text_recipe("x"), "this text has 1 character: choose"),
+    (lambda: text_recipe("ab" * 105, context=256),
      "this text has 210 characters, 189 to train on: a context of 256 needs more than 256; choose a longer text"),
     (lambda: data.text_rows("a", data.CharTokenizer("abab")), "a text of 1 character has nothing to predict"),
     (lambda: data.text_batches("", data.CharTokenizer("abab")), "a text of 0 characters has nothing to predict"),

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from chapters.initialization.panel_signal import signal_lab
 from course_utils import data, finetuning, initialization, runtime
 from course_utils import distillation as d
 from course_utils.data import STORY_VOCAB
 from course_utils.live.figure import pack
 from course_utils.models import GPT, MLP, GPTConfig, mean_cross_entropy
-from course_utils.panels.signal import signal_lab
 from course_utils.pretraining.ngrams import bigram_counts
 from course_utils.pretraining.sampling import next_token_probabilities
 

@@ -13,12 +13,16 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from chapters.distillation import panel_distillation as distillation
+from chapters.initialization import panel_initialization as initialization
+from chapters.initialization import panel_signal as signal
+from chapters.initialization import panel_starts as starts
+from chapters.pretraining import panel_texts as texts
 from course_utils import checkpoint, runtime, training
 from course_utils import dice as dice_module
 from course_utils.dice import Dice
 from course_utils.live import TrainingPanel
 from course_utils.models import MLP
-from course_utils.panels import distillation, initialization, signal, starts, texts
 from course_utils.training import Experiment
 
 X = torch.randn(64, 4, generator=runtime.generator(0))
