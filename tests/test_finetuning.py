@@ -405,8 +405,9 @@ def test_a_training_step_touches_nothing_outside_its_device(kind):
     if kind == "lora":
         ft.add_lora_(model)
     batches = ft.replay_batches(lambda g: (tokens().to("meta"),) * 2, lambda g: (tokens().to("meta"),) * 2)
-    training.Experiment(model=lambda g: model, batches=batches, loss=loss, steps=1).start(device="meta").step()
-    assert all(p.grad.is_meta for p in model.parameters() if p.requires_grad)
+    run = training.Experiment(model=lambda g: model, batches=batches, loss=loss, steps=1).start(device="meta")
+    run.step()
+    assert all(p.grad.is_meta for p in run.model.parameters() if p.requires_grad)
 
 
 # --- Fisher information -----------------------------------------------------------------------------------------------
