@@ -12,6 +12,7 @@ import math
 import numbers
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -52,7 +53,9 @@ OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 def _parameter_groups(model: nn.Module) -> list[dict]:
-    """Matrices decay, biases and norms do not (as GPT-2 and its successors train)."""
+    """Matrices decay, biases and norms do not (as GPT-2 and its successors train), unless the model has a rule."""
+    if hasattr(model, "parameter_groups"):  # each with "decays" and "rate", its factors on the knobs
+        return model.parameter_groups()
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("this model has no trainable parameter: unfreeze one (requires_grad = True)")
@@ -206,11 +209,12 @@ class Run:
         if self.knobs["clip"] < math.inf:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.knobs["clip"])
         for group in self.optimizer.param_groups:
-            group["lr"] = self.knobs["lr"] * self.experiment.schedule(self.step_count)
-            group["weight_decay"] = self.knobs["weight_decay"] if group["decays"] else 0.0
+            group["lr"] = self.knobs["lr"] * group.get("rate", 1.0) * self.experiment.schedule(self.step_count)
+            group["weight_decay"] = self.knobs["weight_decay"] * group["decays"]
             if "momentum" in self.knobs:
                 group["momentum"] = self.knobs["momentum"]
-        self.optimizer.step()
+        with getattr(self.model, "stepping", nullcontext)():
+            self.optimizer.step()
 
     def _record(self, loss: Tensor) -> float:
         self.step_count += 1
@@ -219,8 +223,7 @@ class Run:
             self._first_loss = value
         if not loss.is_meta:
             self.history.add("loss", self.step_count, value)
-        far = not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(self._first_loss))
-        if far and not loss.is_meta:
+        if diverged(value, self._first_loss) and not loss.is_meta:
             self.history.status = "diverged"
         elif self.step_count >= self.experiment.steps:
             self.history.status = "finished"
@@ -275,6 +278,11 @@ def _checked(knob: str, value: float, known: Mapping[str, float]) -> float:
     if math.isnan(number) or number < 0:
         raise ValueError(f"{knob} {number}: expected a number, 0 or more")
     return number
+
+
+def diverged(value: float, first: float) -> bool:
+    """Whether a loss will not come back, by the run's first loss."""
+    return not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(first))
 
 
 def again_and_again(batches: Iterable):
