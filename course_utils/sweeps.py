@@ -10,7 +10,6 @@ numbers that `training.fit` gives for it, up to the order of float32 sums.
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,19 +21,36 @@ from torch.func import vmap
 from torch.nn import functional as F
 
 from course_utils.models import ACTIVATIONS, IGNORE, MLP
-from course_utils.training import OPTIMIZERS, Experiment, Run, constant, default_loss, finish
+from course_utils.training import Experiment, constant, default_loss, finish
 from course_utils.training.loop import diverged, kind_of
 
 Build = Callable[[torch.Generator], nn.Module]
 Batch = tuple[Tensor, ...]
 Loss = Callable[[nn.Module, Batch], Tensor]
+NARROW = 12  # units; products with fewer outputs have kernels of their own
 PARTS = {MLP, nn.ModuleList, nn.Linear, nn.LayerNorm, nn.Identity, *ACTIVATIONS.values()}
+
+
+class _Narrow(torch.autograd.Function):
+    """x @ W.mT + bias by the products that `nn.Linear` makes: with few outputs, others add up in another order."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, matrix)
+        return torch.bmm(x, matrix.mT) if bias is None else torch.baddbmm(bias, x, matrix.mT)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x, matrix), (needs_x, _, needs_bias) = ctx.saved_tensors, ctx.needs_input_grad
+        gradient = gradient.contiguous()
+        return (torch.bmm(gradient, matrix) if needs_x else None, torch.bmm(gradient.mT, x),
+                gradient.sum(1, keepdim=True) if needs_bias else None)  # fmt: skip
 
 
 class Stack(nn.Module):
     """K `MLP`s of one shape side by side: input (batch, in) for all, or (K, batch, in) -> output (K, batch, classes).
 
-    Its parameters are theirs in order, a matrix as (K, in, out) and a vector as (K, 1, out).
+    Its parameters are theirs in order, a matrix as (K, out, in) and a vector as (K, 1, out).
     """
 
     def __init__(self, networks: Sequence[MLP]):
@@ -43,16 +59,20 @@ class Stack(nn.Module):
         self.act = nn.ReLU(inplace=True) if isinstance(networks[0].act, nn.ReLU) else networks[0].act
         named = [dict(network.named_parameters()) for network in networks]
         for name in named[0]:
-            # a product gives the gradient of a matrix that lies this way as it lies: another one would be copied
-            turned = torch.stack([torch.atleast_2d(own[name].detach().t()) for own in named])
-            self.register_parameter(name.replace(".", " "), nn.Parameter(turned.contiguous()))
+            weights = torch.stack([torch.atleast_2d(own[name].detach()) for own in named])
+            if weights.shape[1] >= NARROW:  # in memory as the product gives its gradient, which else would be copied
+                weights = weights.mT.contiguous().mT
+            self.register_parameter(name.replace(".", " "), nn.Parameter(weights))
 
     def forward(self, x: Tensor) -> Tensor:
         (like,), weights = self.like, self._parameters
         x = x.expand(self.count, *x.shape[-2:])
         for number, norm in enumerate([*like.norms, None]):
             matrix, bias = weights[f"layers {number} weight"], weights.get(f"layers {number} bias")
-            out = torch.bmm(x, matrix) if bias is None else torch.baddbmm(bias, x, matrix)  # (K, batch, out)
+            if bias is None or matrix.shape[1] < NARROW:
+                out = _Narrow.apply(x, matrix, bias)  # (K, batch, out)
+            else:
+                out = torch.baddbmm(bias, x, matrix.mT)
             if norm is None:
                 return out
             if isinstance(norm, nn.LayerNorm):
@@ -73,54 +93,71 @@ class Stack(nn.Module):
         def one(answer: Tensor, batch: Batch) -> Tensor:
             def network(inputs: Tensor) -> Tensor:
                 if inputs is not batch[0]:
-                    raise ValueError("a sweep's loss(model, batch) may ask for model(batch[0]) only: use `training.fit`")
+                    raise ValueError("a sweep's loss may ask for model(batch[0]) only: train with `training.fit`")
                 return answer
 
             return loss(network, batch)
 
         return vmap(one, in_dims=(0, None if shared else 0))(answers, batch)
 
-    @torch.no_grad()
-    def networks(self) -> list[MLP]:
-        """Each network as a module of its own, with a copy of its weights."""
-        made = [copy.deepcopy(self.like[0]).to(next(self.parameters()).device) for _ in range(self.count)]
-        for k, network in enumerate(made):
-            for own, stacked in zip(network.parameters(), self.parameters(), strict=True):
-                own.copy_(stacked[k].t() if own.ndim == 2 else stacked[k, 0])
-        return made
+    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """The trained weights: their name in a network, they, and they as K networks know them: (K, ...)."""
+        for (name, own), weights in zip(self.like[0].named_parameters(), self.parameters(), strict=True):
+            yield name, weights, weights.detach().view(self.count, *own.shape)
 
 
-def _shape(network: nn.Module) -> str:
+class Alone(nn.Module):
+    """Any other network, in the place of a `Stack` of one."""
+
+    count = 1
+
+    def __init__(self, networks: Sequence[nn.Module]):
+        super().__init__()
+        (self.network,) = networks
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.network(x)
+        return (out[0] if isinstance(out, tuple) else out)[None]
+
+    def losses(self, loss: Loss, batches: Sequence[Batch]) -> Tensor:
+        return loss(self.network, batches[0])[None]
+
+    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        weights = self.network.named_parameters()
+        return ((name, weight, weight.detach()[None]) for name, weight in weights if weight.requires_grad)
+
+
+def _shape(network: nn.Module) -> tuple:
     """What must agree for two networks to compute the same function of their weights."""
     parts = [
         (name, type(part), {key: value for key, value in vars(part).items() if not key.startswith("_")})
         for name, part in network.named_modules()
     ]
-    return str((parts, [(name, weight.shape, weight.dtype) for name, weight in network.named_parameters()]))
+    return parts, [(name, weight.shape, weight.dtype) for name, weight in network.named_parameters()]
 
 
 def _plain(network: nn.Module) -> bool:
-    """Whether it is an `MLP` as it was made, with no part exchanged or hooked."""
-    parts = list(network.modules())
-    return type(network) is MLP and all(
-        type(part) in PARTS and not part._forward_hooks and not part._forward_pre_hooks for part in parts
+    """Whether it is an `MLP` as it was made: all of it trains, and no part was exchanged or hooked."""
+    return type(network) is MLP and all(weight.requires_grad for weight in network.parameters()) and all(
+        type(part) in PARTS and not part._forward_hooks and not part._forward_pre_hooks for part in network.modules()
     )
 
 
 class Fleet(nn.Module):
-    """`MLP`s as one module, neighbours of one shape in one `Stack`. lr, weight_decay: factors on the run's knobs.
+    """Networks as one module: neighbours that are plain `MLP`s of one shape in one `Stack`, others one by one.
 
-    lr_factors: factors on the learning rate by parameter name. Input (batch, in) -> output (networks, batch, classes).
+    lr, weight_decay: for each network, a factor on the run's knob.  lr_factors: one more, by parameter name.
+    Input (batch, ...) for all -> output (networks, batch, ...).
     """
 
-    def __init__(self, networks: Sequence[MLP], *, lr: Sequence[float] = (), weight_decay: Sequence[float] = (),
+    def __init__(self, networks: Sequence[nn.Module], *, lr: Sequence[float] = (), weight_decay: Sequence[float] = (),
                  lr_factors: Mapping[str, float] | None = None):  # fmt: skip
         super().__init__()
-        if not all(map(_plain, networks)):
-            raise ValueError("a fleet is made of plain MLPs: train others one by one")
         ones = [1.0] * len(networks)
         self.settings, self.lr_factors = list(zip(lr or ones, weight_decay or ones, strict=True)), lr_factors or {}
-        self.stacks = nn.ModuleList(Stack(list(alike)) for _, alike in groupby(networks, key=_shape))
+        groups = groupby(networks, key=lambda network: _shape(network) if _plain(network) else object())
+        alike = [list(group) for _, group in groups]
+        self.stacks = nn.ModuleList(Stack(group) if _plain(group[0]) else Alone(group) for group in alike)
         self.rows: list[tuple[Tensor, list[Tensor]]] = []  # weights, and their rows of each learning rate
         self.seen: list[list[float]] = []  # every step's losses
         self.diverged_at: list[int | None] = [None] * len(networks)
@@ -130,7 +167,7 @@ class Fleet(nn.Module):
         return torch.cat([stack(x) for stack in self.stacks])
 
     def loss(self, batches: Sequence[Batch], loss: Loss = default_loss) -> Tensor:
-        """The mean loss of those that have not diverged, with the gradient of the sum. batches: one for each network."""
+        """The mean loss of those that have not diverged, with the gradient of the sum; a batch for each network."""
         given = iter(batches)
         each = torch.cat([stack.losses(loss, list(islice(given, stack.count))) for stack in self.stacks])
         if each.ndim != 1:
@@ -157,13 +194,13 @@ class Fleet(nn.Module):
         settings = iter(self.settings)
         for stack in self.stacks:
             own = [(both, len(list(same))) for both, same in groupby(islice(settings, stack.count))]
-            for (name, one), weights in zip(stack.like[0].named_parameters(), stack.parameters(), strict=True):
+            for name, weights, by_network in stack.named():
                 rows = [weights]
                 if len(own) > 1:
                     rows = [part.requires_grad_() for part in weights.detach().split([count for _, count in own])]
                     self.rows.append((weights, rows))
                 for ((lr, decay), _), part in zip(own, rows, strict=True):
-                    factors = lr * self.lr_factors.get(name, 1.0), decay if one.ndim >= 2 else 0.0
+                    factors = lr * self.lr_factors.get(name, 1.0), decay if by_network.ndim > 2 else 0.0
                     groups.setdefault(factors, []).append(part)
         return [{"params": params, "rate": rate, "decays": decays} for (rate, decays), params in groups.items()]
 
@@ -174,8 +211,8 @@ class Fleet(nn.Module):
             for part, gradient in zip(rows, weights.grad.split([len(part) for part in rows]), strict=True):
                 part.grad = gradient
         masks = torch.tensor(self.stopped).split([stack.count for stack in self.stacks]) if any(self.stopped) else ()
-        kept = [(weights.detach(), mask, weights.detach()[mask])
-                for mask, stack in zip(masks, self.stacks, strict=False) for weights in stack.parameters()]  # fmt: skip
+        kept = [(weights, mask, weights[mask]) for mask, stack in zip(masks, self.stacks, strict=False)
+                for _, _, weights in stack.named()]  # fmt: skip
         yield
         for weights, mask, before in kept:
             weights[mask] = before
@@ -202,20 +239,14 @@ class Sweep:
     """What K networks did.
 
     losses: (steps, K) float64, nan after the step at which a network diverged.  diverged_at: that step for each,
-    counted from 1, or None.  networks: each with its final weights.  accuracy: (K,), the share of the test batch
-    that is guessed right, nan for a network that diverged; None without a test batch.
+    counted from 1, or None.  parameters: the final weights by name, (K, ...).  accuracy: (K,), the share of the test
+    batch that is guessed right, nan for a network that diverged; None without a test batch.
     """
 
     losses: Tensor
     diverged_at: tuple[int | None, ...]
-    networks: list[nn.Module]
+    parameters: dict[str, Tensor]
     accuracy: Tensor | None
-
-    @property
-    def parameters(self) -> dict[str, Tensor]:
-        """The final weights by name, (K, ...)."""
-        named = [dict(network.named_parameters()) for network in self.networks]
-        return {name: torch.stack([weights[name].detach() for weights in named]) for name in named[0]}
 
 
 def train_many(
@@ -250,56 +281,35 @@ def train_many(
         for build, rate, own_seed, decay in zip(builds, rates, seeds, decays, strict=True)
     ]  # fmt: skip
     _check_alike([run.model for run in runs], lr_factors or {})
-    train = _side_by_side if all(_plain(run.model) for run in runs) else _one_by_one
-    losses = torch.full((steps, len(runs)), math.nan, dtype=torch.float64)
-    found, diverged_at, networks = zip(*train(runs, lr_factors or {}), strict=True)
-    for k, own in enumerate(found):
-        losses[: len(own), k] = torch.tensor(own, dtype=torch.float64)
-    accuracy = None if test is None else torch.tensor([math.nan if step else _accuracy(network, *test)
-                                                       for network, step in zip(networks, diverged_at, strict=True)])  # fmt: skip
-    return Sweep(losses, diverged_at, networks, accuracy)
-
-
-Done = tuple[Sequence[float], "int | None", nn.Module]  # losses, the step of divergence, the trained network
-
-
-def _side_by_side(runs: Sequence[Run], lr_factors: Mapping[str, float]) -> list[Done]:
-    ordered = sorted(runs, key=lambda run: (run.knobs["lr"], run.knobs["weight_decay"]))
-    alone, own = runs[0].experiment, callable(runs[0].experiment.batches)
-    draws = {run.seed if own else 0: run._draw for run in runs}  # networks of one seed share their batches
-    experiment = replace(
-        alone,
-        model=lambda _: Fleet([run.model for run in ordered], lr=[run.knobs["lr"] for run in ordered],
-                              weight_decay=[run.knobs["weight_decay"] for run in ordered], lr_factors=lr_factors),
+    rates = [(run.knobs["lr"], run.knobs["weight_decay"]) for run in runs]
+    order = sorted(range(len(runs)), key=rates.__getitem__)  # those of one learning rate side by side
+    back = sorted(range(len(runs)), key=order.__getitem__)
+    lrs, decays = zip(*(rates[k] for k in order), strict=True)
+    whose = [runs[k].seed if callable(batches) else 0 for k in order]
+    draws = {seed: runs[k]._draw for seed, k in zip(whose, order, strict=True)}  # one for all networks of a seed
+    together = replace(
+        runs[0].experiment,
+        model=lambda _: Fleet([runs[k].model for k in order], lr=lrs, weight_decay=decays, lr_factors=lr_factors),
         batches=lambda _: {seed: draw() for seed, draw in draws.items()},
-        loss=lambda fleet, drawn: fleet.loss([drawn[run.seed if own else 0] for run in ordered], alone.loss),
+        loss=lambda fleet, drawn: fleet.loss([drawn[seed] for seed in whose], loss),
         knobs={"lr": 1.0, "weight_decay": 1.0},
-    )  # fmt: skip
-    fleet = finish(experiment.start(device=runs[0].device)).model
-    trained = zip(zip(*fleet.seen, strict=True), fleet.diverged_at, fleet.stacks[0].networks(), strict=True)
-    found = dict(zip(ordered, trained, strict=True))
-    return [found[run] for run in runs]
-
-
-def _one_by_one(runs: Sequence[Run], lr_factors: Mapping[str, float]) -> Iterator[Done]:
-    for run in runs:
-        if lr_factors:
-            groups = [{"params": [weight], "decays": weight.ndim >= 2, "rate": lr_factors.get(name, 1.0)}
-                      for name, weight in run.model.named_parameters()]  # fmt: skip
-            run.optimizer = OPTIMIZERS[run.experiment.optimizer](groups, run.device)
-        losses = []
-        while run.status == "ready":
-            losses.append(run.step())
-        yield losses, len(losses) if run.status == "diverged" else None, run.model
+    )
+    fleet = finish(together.start(device=device)).model
+    losses = torch.full((steps, len(runs)), math.nan, dtype=torch.float64)
+    losses[: len(fleet.seen)] = torch.tensor(fleet.seen, dtype=torch.float64)[:, back]
+    diverged_at = tuple(fleet.diverged_at[place] for place in back)
+    named = [{name: weights for name, _, weights in stack.named()} for stack in fleet.stacks]
+    parameters = {name: torch.cat([weights[name] for weights in named])[back] for name in named[0]}
+    return Sweep(losses, diverged_at, parameters, test and _accuracy(fleet, *test)[back])
 
 
 @torch.no_grad()
-def _accuracy(network: nn.Module, inputs: Tensor, targets: Tensor) -> float:
-    """The share of targets that it guesses right; a target below 0 does not count."""
-    device = next(network.parameters()).device
-    out = network(inputs.to(device))
-    guess = (out[0] if isinstance(out, tuple) else out).argmax(-1).cpu()
-    return ((guess == targets.cpu()).sum() / (targets >= 0).sum().cpu()).item()
+def _accuracy(fleet: Fleet, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The share of targets that each network guesses right, (K,); a target below 0 does not count."""
+    device = next(fleet.parameters()).device
+    right = fleet(inputs.to(device)).argmax(-1).cpu() == targets.cpu()  # (K, ...)
+    lost = torch.tensor([step is not None for step in fleet.diverged_at])
+    return (right.flatten(1).sum(1) / (targets >= 0).sum().cpu()).masked_fill(lost, math.nan)
 
 
 def _spread(**settings: object) -> list[list]:
