@@ -1,31 +1,237 @@
 """Many small networks trained at once, each as if it were alone.
 
-A small network's step is mostly overhead: dozens of operations, each on little data. Here K networks of one shape
-share every operation (`torch.func.vmap`), so that a sweep over seeds, learning rates and starts takes little longer
-than a few runs. `train_many` does it headless; a `Fleet` is one module that a live run can train. Starts, batches,
-optimizers and the rule for divergence are those of `training`: each network gives the numbers that `training.fit`
-gives for it, up to the order of float32 sums.
+A small network's step is mostly overhead: dozens of operations, each on little data. A `Stack` holds K `models.MLP`s
+of one shape, and each of its operations is one for all of them. A `Fleet` is a module of such stacks whose loss gives
+each network the gradient that it has alone, so that the one training loop trains them all: live with `fleet`, headless
+with `train_many`, where each may have a seed, a learning rate and a weight decay of its own. Each network gives the
+numbers that `training.fit` gives for it, up to the order of float32 sums.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import groupby
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.func import vmap
+from torch.nn import functional as F
 
-from course_utils import runtime
-from course_utils.training import OPTIMIZERS, Experiment, batch_generator, constant, default_loss
-from course_utils.training.loop import DIVERGED, again_and_again, kind_of, to_device
+from course_utils.models import ACTIVATIONS, IGNORE, MLP
+from course_utils.training import Experiment, constant, default_loss, finish
+from course_utils.training.loop import diverged, kind_of
 
 Build = Callable[[torch.Generator], nn.Module]
 Batch = tuple[Tensor, ...]
+Loss = Callable[[nn.Module, Batch], Tensor]
+NARROW = 12  # units; products with fewer outputs have kernels of their own
+PARTS = {MLP, nn.ModuleList, nn.Linear, nn.LayerNorm, nn.Identity, *ACTIVATIONS.values()}
+
+
+class _Narrow(torch.autograd.Function):
+    """x @ W.mT + bias by the products that `nn.Linear` makes: with few outputs, others add up in another order."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, matrix)
+        return torch.bmm(x, matrix.mT) if bias is None else torch.baddbmm(bias, x, matrix.mT)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x, matrix), (needs_x, _, needs_bias) = ctx.saved_tensors, ctx.needs_input_grad
+        gradient = gradient.contiguous()
+        return (torch.bmm(gradient, matrix) if needs_x else None, torch.bmm(gradient.mT, x),
+                gradient.sum(1, keepdim=True) if needs_bias else None)  # fmt: skip
+
+
+class Stack(nn.Module):
+    """K `MLP`s of one shape side by side: input (batch, in) for all, or (K, batch, in) -> output (K, batch, classes).
+
+    Its parameters are theirs in order, a matrix as (K, out, in) and a vector as (K, 1, out).
+    """
+
+    def __init__(self, networks: Sequence[MLP]):
+        super().__init__()
+        self.count, self.like = len(networks), (networks[0],)  # in a tuple: its weights are not this module's
+        self.act = nn.ReLU(inplace=True) if isinstance(networks[0].act, nn.ReLU) else networks[0].act
+        named = [dict(network.named_parameters()) for network in networks]
+        for name in named[0]:
+            weights = torch.stack([torch.atleast_2d(own[name].detach()) for own in named])
+            if weights.shape[1] >= NARROW:  # in memory as the product gives its gradient, which else would be copied
+                weights = weights.mT.contiguous().mT
+            self.register_parameter(name.replace(".", " "), nn.Parameter(weights))
+
+    def forward(self, x: Tensor) -> Tensor:
+        (like,), weights = self.like, self._parameters
+        x = x.expand(self.count, *x.shape[-2:])
+        for number, norm in enumerate([*like.norms, None]):
+            matrix, bias = weights[f"layers {number} weight"], weights.get(f"layers {number} bias")
+            if bias is None or matrix.shape[1] < NARROW:
+                out = _Narrow.apply(x, matrix, bias)  # (K, batch, out)
+            else:
+                out = torch.baddbmm(bias, x, matrix.mT)
+            if norm is None:
+                return out
+            if isinstance(norm, nn.LayerNorm):
+                out = F.layer_norm(out, norm.normalized_shape, eps=norm.eps)
+                out = torch.addcmul(weights[f"norms {number} bias"], out, weights[f"norms {number} weight"])
+            out = self.act(out)
+            x = x + out if like.residual and out.shape == x.shape else out
+
+    def losses(self, loss: Loss, batches: Sequence[Batch]) -> Tensor:
+        """Every network's loss on its own batch, (K,)."""
+        shared = all(batch is batches[0] for batch in batches)
+        batch = batches[0] if shared else tuple(torch.stack(parts) for parts in zip(*batches, strict=True))
+        answers = self(batch[0])  # (K, batch, classes)
+        if loss is default_loss:  # written out, because vmap takes its time
+            each = F.cross_entropy(answers.mT, batch[1].expand(answers.shape[:2]), reduction="none")  # (K, batch)
+            return each.sum(1) / (batch[1] != IGNORE).sum(-1)
+
+        def one(answer: Tensor, batch: Batch) -> Tensor:
+            def network(inputs: Tensor) -> Tensor:
+                if inputs is not batch[0]:
+                    raise ValueError("a sweep's loss may ask for model(batch[0]) only: train with `training.fit`")
+                return answer
+
+            return loss(network, batch)
+
+        return vmap(one, in_dims=(0, None if shared else 0))(answers, batch)
+
+    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """The trained weights: their name in a network, they, and they as K networks know them: (K, ...)."""
+        for (name, own), weights in zip(self.like[0].named_parameters(), self.parameters(), strict=True):
+            yield name, weights, weights.detach().view(self.count, *own.shape)
+
+
+class Alone(nn.Module):
+    """Any other network, in the place of a `Stack` of one."""
+
+    count = 1
+
+    def __init__(self, networks: Sequence[nn.Module]):
+        super().__init__()
+        (self.network,) = networks
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.network(x)
+        return (out[0] if isinstance(out, tuple) else out)[None]
+
+    def losses(self, loss: Loss, batches: Sequence[Batch]) -> Tensor:
+        return loss(self.network, batches[0])[None]
+
+    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        weights = self.network.named_parameters()
+        return ((name, weight, weight.detach()[None]) for name, weight in weights if weight.requires_grad)
+
+
+def _shape(network: nn.Module) -> tuple:
+    """What must agree for two networks to compute the same function of their weights."""
+    parts = [
+        (name, type(part), {key: value for key, value in vars(part).items() if not key.startswith("_")})
+        for name, part in network.named_modules()
+    ]
+    return parts, [(name, weight.shape, weight.dtype) for name, weight in network.named_parameters()]
+
+
+def _plain(network: nn.Module) -> bool:
+    """Whether it is an `MLP` as it was made: all of it trains, and no part was exchanged or hooked."""
+    return type(network) is MLP and all(weight.requires_grad for weight in network.parameters()) and all(
+        type(part) in PARTS and not part._forward_hooks and not part._forward_pre_hooks for part in network.modules()
+    )
+
+
+class Fleet(nn.Module):
+    """Networks as one module: neighbours that are plain `MLP`s of one shape in one `Stack`, others one by one.
+
+    lr, weight_decay: for each network, a factor on the run's knob.  lr_factors: one more, by parameter name.
+    Input (batch, ...) for all -> output (networks, batch, ...).
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], *, lr: Sequence[float] = (), weight_decay: Sequence[float] = (),
+                 lr_factors: Mapping[str, float] | None = None):  # fmt: skip
+        super().__init__()
+        ones = [1.0] * len(networks)
+        self.settings, self.lr_factors = list(zip(lr or ones, weight_decay or ones, strict=True)), lr_factors or {}
+        groups = groupby(networks, key=lambda network: _shape(network) if _plain(network) else object())
+        alike = [list(group) for _, group in groups]
+        self.stacks = nn.ModuleList(Stack(group) if _plain(group[0]) else Alone(group) for group in alike)
+        self.rows: list[tuple[Tensor, list[Tensor]]] = []  # weights, and their rows of each learning rate
+        self.seen: list[list[float]] = []  # every step's losses
+        self.diverged_at: list[int | None] = [None] * len(networks)
+        self.stopped = [False] * len(networks)  # whether it had diverged before this step
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([stack(x) for stack in self.stacks])
+
+    def loss(self, batches: Sequence[Batch], loss: Loss = default_loss) -> Tensor:
+        """The mean loss of those that have not diverged, with the gradient of the sum; a batch for each network."""
+        given = iter(batches)
+        each = torch.cat([stack.losses(loss, list(islice(given, stack.count))) for stack in self.stacks])
+        if each.ndim != 1:
+            raise TypeError(f"loss gave {kind_of(each[0])}: expected a tensor that is one number, such as a mean")
+        self.stopped = [step is not None for step in self.diverged_at]
+        total = each[~torch.tensor(self.stopped)].sum() if any(self.stopped) else each.sum()
+        if not total.is_meta:
+            total.detach().fill_(self._record(each.tolist()))  # another value, and still the gradient of the sum
+        return total
+
+    def _record(self, values: list[float]) -> float:
+        """Note what each network's loss is, and who diverges. Returns the mean of the others, nan if there is none."""
+        values = [math.nan if stopped else value for value, stopped in zip(values, self.stopped, strict=True)]
+        self.seen.append(values)
+        for k, (value, first) in enumerate(zip(values, self.seen[0], strict=True)):
+            if not self.stopped[k] and diverged(value, first):
+                self.diverged_at[k] = len(self.seen)
+        going = [value for value, step in zip(values, self.diverged_at, strict=True) if step is None]
+        return sum(going) / len(going) if going else math.nan
+
+    def parameter_groups(self) -> list[dict]:
+        """For the run's optimizer: what has one learning rate and one weight decay, together."""
+        groups: dict[tuple[float, float], list[Tensor]] = {}
+        settings = iter(self.settings)
+        for stack in self.stacks:
+            own = [(both, len(list(same))) for both, same in groupby(islice(settings, stack.count))]
+            for name, weights, by_network in stack.named():
+                rows = [weights]
+                if len(own) > 1:
+                    rows = [part.requires_grad_() for part in weights.detach().split([count for _, count in own])]
+                    self.rows.append((weights, rows))
+                for ((lr, decay), _), part in zip(own, rows, strict=True):
+                    factors = lr * self.lr_factors.get(name, 1.0), decay if by_network.ndim > 2 else 0.0
+                    groups.setdefault(factors, []).append(part)
+        return [{"params": params, "rate": rate, "decays": decays} for (rate, decays), params in groups.items()]
+
+    @contextlib.contextmanager
+    def stepping(self) -> Iterator[None]:
+        """Around the optimizer's step: lends rows their gradients, and keeps the weights of who had diverged before."""
+        for weights, rows in self.rows:
+            for part, gradient in zip(rows, weights.grad.split([len(part) for part in rows]), strict=True):
+                part.grad = gradient
+        masks = torch.tensor(self.stopped).split([stack.count for stack in self.stacks]) if any(self.stopped) else ()
+        kept = [(weights, mask, weights[mask]) for mask, stack in zip(masks, self.stacks, strict=False)
+                for _, _, weights in stack.named()]  # fmt: skip
+        yield
+        for weights, mask, before in kept:
+            weights[mask] = before
+        for weights, _ in self.rows:
+            weights.grad = None  # the optimizer clears those of the rows only
+
+
+def fleet(builds: Sequence[Build]) -> Callable[[torch.Generator], Fleet]:
+    """For `training.Experiment(model=...)`: `MLP`s that each start as one alone does with the run's seed."""
+
+    def build(generator: torch.Generator) -> Fleet:
+        return Fleet([Experiment(model=one, batches=()).start(generator.initial_seed()).model for one in builds])
+
+    return build
+
+
+def fleet_loss(fleet: Fleet, batch: Batch) -> Tensor:
+    """For `training.Experiment(loss=...)`: the mean of those that have not diverged, with the gradient of the sum."""
+    return fleet.loss([batch] * len(fleet.stopped))
 
 
 @dataclass(frozen=True)
@@ -33,8 +239,8 @@ class Sweep:
     """What K networks did.
 
     losses: (steps, K) float64, nan after the step at which a network diverged.  diverged_at: that step for each,
-    counted from 1, or None.  parameters: the final weights by name, (K, ...).  accuracy: (K,), the share of the
-    test batch that is guessed right, nan for a network that diverged; None without a test batch.
+    counted from 1, or None.  parameters: the final weights by name, (K, ...).  accuracy: (K,), the share of the test
+    batch that is guessed right, nan for a network that diverged; None without a test batch.
     """
 
     losses: Tensor
@@ -43,14 +249,13 @@ class Sweep:
     accuracy: Tensor | None
 
 
-@torch.enable_grad()
 def train_many(
     model: Build | Sequence[Build],
     batches: Callable[[torch.Generator], Batch] | Sequence[Batch],
     *,
     steps: int,
     lr: float | Sequence[float],
-    loss: Callable[[nn.Module, Batch], Tensor] = default_loss,
+    loss: Loss = default_loss,
     seed: int | Sequence[int] = 0,
     optimizer: str = "adamw",
     weight_decay: float | Sequence[float] = 0.0,
@@ -59,31 +264,52 @@ def train_many(
     test: tuple[Tensor, Tensor] | None = None,
     device: torch.device | str | None = None,
 ) -> Sweep:
-    """Train K networks of one shape side by side; the arguments are those of `training.fit`.
+    """Train K networks of one shape side by side (`MLP`s; others one by one); arguments are those of `training.fit`.
 
     model, lr, seed, weight_decay: one for all, or K of them; builders may start their networks differently.
-    Networks with the same seed see the same batches; a list of batches is the same for all.  optimizer: "adamw", or
-    "sgd" without momentum.  lr_factors: a factor on the learning rate by parameter name, as
+    Networks with the same seed see the same batches; a list of batches is the same for all.  loss: of an `MLP`, it may
+    ask for ``model(batch[0])`` only.  lr_factors: a factor on the learning rate by parameter name, as
     `initialization.mup_learning_rates` gives.  test: (inputs, targets) for the final accuracy.
 
     A network whose loss diverges stops there, with the weights it has, and leaves the others untouched. ValueError
     where lengths or shapes do not match, or a model has buffers or frozen weights.
     """
-    device = runtime.device(device)
     builds, rates, seeds, decays = _spread(model=model, lr=lr, seed=seed, weight_decay=weight_decay)
-    networks = []
-    for build, rate, own_seed, decay in zip(builds, rates, seeds, decays, strict=True):
-        knobs = {"lr": rate, "weight_decay": decay}
-        alone = Experiment(model=build, batches=batches, loss=loss, optimizer=optimizer, knobs=knobs, steps=steps)
-        networks.append(alone.start(own_seed, device=device).model)
-    _check_alike(networks)
-    stack = _Stack(networks, _kinds(networks[0], lr_factors or {}, any(decays)))
-    stepper = OPTIMIZERS[optimizer](_groups(stack, rates, decays), device)
-    runtime.use_threads(stack.weights.shape[1])
-    with sdpa_kernel(SDPBackend.MATH):  # networks can share attention's plain operations, not the fused one
-        losses, diverged_at = _train(stack, stepper, _draws(batches, seeds, device), loss, schedule, steps)
-        accuracy = None if test is None else _accuracy(stack, [part.to(device) for part in test], diverged_at)
-    return Sweep(losses, diverged_at, stack.by_name(stack.weights.detach()), accuracy)
+    runs = [
+        Experiment(model=build, batches=batches, loss=loss, optimizer=optimizer, schedule=schedule, steps=steps,
+                   knobs={"lr": rate, "weight_decay": decay}).start(own_seed, device=device)
+        for build, rate, own_seed, decay in zip(builds, rates, seeds, decays, strict=True)
+    ]  # fmt: skip
+    _check_alike([run.model for run in runs], lr_factors or {})
+    rates = [(run.knobs["lr"], run.knobs["weight_decay"]) for run in runs]
+    order = sorted(range(len(runs)), key=rates.__getitem__)  # those of one learning rate side by side
+    back = sorted(range(len(runs)), key=order.__getitem__)
+    lrs, decays = zip(*(rates[k] for k in order), strict=True)
+    whose = [runs[k].seed if callable(batches) else 0 for k in order]
+    draws = {seed: runs[k]._draw for seed, k in zip(whose, order, strict=True)}  # one for all networks of a seed
+    together = replace(
+        runs[0].experiment,
+        model=lambda _: Fleet([runs[k].model for k in order], lr=lrs, weight_decay=decays, lr_factors=lr_factors),
+        batches=lambda _: {seed: draw() for seed, draw in draws.items()},
+        loss=lambda fleet, drawn: fleet.loss([drawn[seed] for seed in whose], loss),
+        knobs={"lr": 1.0, "weight_decay": 1.0},
+    )
+    fleet = finish(together.start(device=device)).model
+    losses = torch.full((steps, len(runs)), math.nan, dtype=torch.float64)
+    losses[: len(fleet.seen)] = torch.tensor(fleet.seen, dtype=torch.float64)[:, back]
+    diverged_at = tuple(fleet.diverged_at[place] for place in back)
+    named = [{name: weights for name, _, weights in stack.named()} for stack in fleet.stacks]
+    parameters = {name: torch.cat([weights[name] for weights in named])[back] for name in named[0]}
+    return Sweep(losses, diverged_at, parameters, test and _accuracy(fleet, *test)[back])
+
+
+@torch.no_grad()
+def _accuracy(fleet: Fleet, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The share of targets that each network guesses right, (K,); a target below 0 does not count."""
+    device = next(fleet.parameters()).device
+    right = fleet(inputs.to(device)).argmax(-1).cpu() == targets.cpu()  # (K, ...)
+    lost = torch.tensor([step is not None for step in fleet.diverged_at])
+    return (right.flatten(1).sum(1) / (targets >= 0).sum().cpu()).masked_fill(lost, math.nan)
 
 
 def _spread(**settings: object) -> list[list]:
@@ -97,208 +323,14 @@ def _spread(**settings: object) -> list[list]:
     return [values * (count // len(values)) for values in lists.values()]
 
 
-def _check_alike(networks: list[nn.Module]) -> None:
+def _check_alike(networks: Sequence[nn.Module], lr_factors: Mapping[str, float]) -> None:
     first = _shape(networks[0])
     for number, network in enumerate(networks):
         if _shape(network) != first:
             raise ValueError(f"network {number} is built differently from network 0: one sweep trains one shape")
         if next(network.buffers(), None) is not None:
-            raise ValueError(f"{type(network).__name__} has buffers, which networks in a sweep would share")
+            raise ValueError(f"{type(network).__name__} has buffers: a sweep hands weights back, and nothing else")
         if not all(weight.requires_grad for weight in network.parameters()):
             raise ValueError(f"network {number} has frozen weights: a sweep trains them all")
-
-
-def _shape(network: nn.Module) -> list:
-    """What must agree for two networks to compute the same function of their weights."""
-    return [
-        (name, type(part), {key: value for key, value in vars(part).items() if not key.startswith("_")})
-        for name, part in network.named_modules()
-    ]
-
-
-class _Stack:
-    """The weights of K networks as one matrix (K, weights), and one module that lends its forward pass to all.
-
-    Weights that an optimizer treats alike lie side by side, so that it has few tensors to step through.
-    """
-
-    def __init__(self, networks: list[nn.Module], kinds: dict[str, tuple]):
-        self.module = networks[0]
-        self.shapes = {name: weight.shape for name, weight in self.module.named_parameters()}
-        canonical = {weight: name for name, weight in self.module.named_parameters()}
-        everywhere = self.module.named_parameters(remove_duplicate=False)  # a tied weight has two names
-        self.aliases = {alias: canonical[weight] for alias, weight in everywhere}
-        self.order = sorted(kinds, key=kinds.get)
-        self.sizes = [self.shapes[name].numel() for name in self.order]
-        self.parts, start = {}, 0  # kind -> columns
-        for kind, names in groupby(self.order, key=kinds.get):
-            end = start + sum(self.shapes[name].numel() for name in names)
-            self.parts[kind] = slice(start, end)
-            start = end
-        states = [dict(network.named_parameters()) for network in networks]
-        rows = [torch.cat([state[name].detach().flatten() for name in self.order]) for state in states]
-        self.weights = torch.stack(rows)  # (K, weights)
-
-    def by_name(self, weights: Tensor) -> dict[str, Tensor]:
-        """(..., weights) as tensors by name, each (..., *shape), which share its memory."""
-        pieces = zip(self.order, weights.split(self.sizes, dim=-1), strict=True)
-        return {name: piece.unflatten(-1, self.shapes[name]) for name, piece in pieces}
-
-    def apply(self, function: Callable, found: dict[str, Tensor], *inputs: object) -> Tensor:
-        """``function(model, *inputs)`` for the model with these weights by name."""
-        named = {f"model.{alias}": found[name] for alias, name in self.aliases.items()}
-        return functional_call(_Applied(self.module, function), named, inputs, tie_weights=False)
-
-
-class Fleet(nn.Module):
-    """Networks as one module: its loss has for each of them the gradient that this network has alone.
-
-    So one `training.Experiment` trains them all side by side, with ``model=lambda generator: Fleet(...)`` and
-    ``loss=fleet_loss``, live knobs included. Networks of one shape share every operation; each other shape costs as
-    much again. A network whose loss diverges (as in `training`) no longer counts, and leaves the others alone.
-    Give it no weight decay: it has no matrices and biases that an optimizer could tell apart.
-    """
-
-    def __init__(self, builds: Sequence[Build], generator: torch.Generator):
-        """Every network starts from a generator of its own, with the seed of this one, as it would alone."""
-        super().__init__()
-        seed = generator.initial_seed()
-        networks = [build(runtime.generator(seed)) for build in builds]
-        shapes = [str(_shape(network)) for network in networks]
-        self.members = [[k for k, other in enumerate(shapes) if other == shape] for shape in dict.fromkeys(shapes)]
-        self.stacks = []
-        for alike in self.members:
-            group = [networks[k] for k in alike]
-            _check_alike(group)
-            self.stacks.append(_Stack(group, _kinds(group[0], {}, decay=False)))
-        self.weights = nn.ParameterList(stack.weights for stack in self.stacks)
-        self.first: Tensor | None = None  # each network's first loss
-
-    def each(self, function: Callable[..., Tensor], *inputs: object) -> Tensor:
-        """``function(network, *inputs)`` for every network, (networks, ...), in the order they were given in."""
-        dimensions = (0, *[None] * len(inputs))
-        found = [vmap(partial(stack.apply, function), dimensions)(stack.by_name(weights), *inputs)
-                 for stack, weights in zip(self.stacks, self.weights, strict=True)]  # fmt: skip
-        order = [k for alike in self.members for k in alike]
-        return torch.cat(found)[torch.tensor(order).argsort().to(found[0].device)]
-
-
-def fleet_loss(fleet: Fleet, batch: Batch) -> Tensor:
-    """The mean loss of the networks that have not diverged, with the gradient of the sum."""
-    losses = fleet.each(default_loss, batch)  # (networks,)
-    with torch.no_grad():
-        fleet.first = losses.detach().abs().clamp(min=1.0) if fleet.first is None else fleet.first
-        going = losses.isfinite() & (losses <= DIVERGED * fleet.first)
-    total = torch.where(going, losses, 0.0).sum()
-    return (total / going.sum().clamp(min=1)).detach() + (total - total.detach())
-
-
-class _Applied(nn.Module):
-    """A function of a model as a module, so that `functional_call` can run it with other weights."""
-
-    def __init__(self, model: nn.Module, function: Callable):
-        super().__init__()
-        self.model, self.function = model, function
-
-    def forward(self, *inputs: object) -> Tensor:
-        return self.function(self.model, *inputs)
-
-
-def _kinds(module: nn.Module, lr_factors: Mapping[str, float], decay: bool) -> dict[str, tuple[bool, float]]:
-    """By parameter: whether it decays (matrices do, as in `training`), and the factor on its learning rate."""
-    named = dict(module.named_parameters())
-    unknown = lr_factors.keys() - named.keys()
-    if unknown:
+    if unknown := lr_factors.keys() - {name for name, _ in networks[0].named_parameters()}:
         raise ValueError(f"lr_factors: no parameter {', '.join(sorted(unknown))}")
-    return {name: (decay and weight.ndim >= 2, lr_factors.get(name, 1.0)) for name, weight in named.items()}
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """The weights of one network that one learning rate moves: a view into the stack."""
-
-    network: int
-    columns: slice
-    weights: Tensor
-
-
-def _groups(stack: _Stack, lr: list[float], weight_decay: list[float]) -> list[dict]:
-    """Parameter groups for the optimizer: all pieces, of whichever network, with the same settings together."""
-    pieces: dict[tuple[float, float], list[_Piece]] = {}
-    for k, row in enumerate(stack.weights):
-        for (decays, factor), columns in stack.parts.items():
-            settings = lr[k] * factor, weight_decay[k] if decays else 0.0
-            pieces.setdefault(settings, []).append(_Piece(k, columns, row[columns]))
-    return [
-        {"params": [piece.weights for piece in alike], "pieces": alike, "full_lr": rate, "weight_decay": decay}
-        for (rate, decay), alike in pieces.items()
-    ]
-
-
-def _draws(batches, seeds: list[int], device: torch.device) -> Callable[[], tuple[Batch, int | None]]:
-    """A function that gives the next batch and its vmap dimension: 0 for K batches, None for a shared one."""
-    if not callable(batches):
-        stream = again_and_again(batches)
-        return lambda: (to_device(next(stream), device), None)
-    generators = {seed: batch_generator(seed) for seed in seeds}
-    place = {seed: number for number, seed in enumerate(generators)}
-    owners = torch.tensor([place[seed] for seed in seeds], device=device)
-
-    def draw() -> tuple[Batch, int | None]:
-        drawn = [batches(generator) for generator in generators.values()]
-        if len(drawn) == 1:
-            return to_device(drawn[0], device), None
-        stacked = [torch.stack(parts).to(device) for parts in zip(*drawn, strict=True)]
-        return tuple(part[owners] for part in stacked), 0  # each (K, batch, ...)
-
-    return draw
-
-
-def _train(stack: _Stack, optimizer, draw, loss, schedule, steps: int) -> tuple[Tensor, tuple[int | None, ...]]:
-    """Step all networks that have not diverged. Returns the losses (steps, K) and who diverged when."""
-    losses = torch.full((steps, len(stack.weights)), math.nan, dtype=torch.float64)
-    first: list[float] = []
-    diverged_at: list[int | None] = [None] * len(stack.weights)
-    weights = {name: weight.requires_grad_() for name, weight in stack.by_name(stack.weights).items()}
-    gradients = torch.empty_like(stack.weights)
-    places = stack.by_name(gradients)
-    for step in range(steps):
-        batch, dimension = draw()
-        now = vmap(partial(stack.apply, loss), in_dims=(0, dimension))(weights, batch)  # (K,)
-        if now.ndim != 1:
-            raise TypeError(f"loss gave {kind_of(now[0])}: expected a tensor that is one number, such as a mean")
-        found = torch.autograd.grad(now.sum(), list(weights.values()))  # no loss depends on another's weights
-        for place, gradient in zip(places.values(), found, strict=True):
-            place.copy_(gradient)
-        for group in optimizer.param_groups:
-            group["lr"] = group["full_lr"] * schedule(step)
-            for piece in group["pieces"]:
-                stopped = diverged_at[piece.network] is not None
-                piece.weights.grad = None if stopped else gradients[piece.network, piece.columns]
-        optimizer.step()
-        values = now.tolist()
-        first = first or values
-        seen = [math.nan if diverged_at[k] else value for k, value in enumerate(values)]
-        losses[step] = torch.tensor(seen, dtype=torch.float64)
-        for k, value in enumerate(values):
-            too_far = not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(first[k]))
-            if diverged_at[k] is None and too_far:
-                diverged_at[k] = step + 1
-        if None not in diverged_at:
-            break
-    return losses, tuple(diverged_at)
-
-
-def _accuracy(stack: _Stack, test: Sequence[Tensor], diverged_at: Sequence[int | None]) -> Tensor:
-    """The share of targets that each network guesses right, (K,); a negative target does not count."""
-    inputs, targets = test
-
-    def right(model: nn.Module) -> Tensor:
-        out = model(inputs)
-        guess = (out[0] if isinstance(out, tuple) else out).argmax(-1)
-        return (guess == targets).sum() / (targets >= 0).sum()
-
-    with torch.no_grad():
-        shares = vmap(partial(stack.apply, right))(stack.by_name(stack.weights)).cpu()
-    lost = torch.tensor([step is not None for step in diverged_at])
-    return shares.masked_fill(lost, math.nan)

@@ -197,14 +197,13 @@ def test_each_network_of_a_fleet_is_the_one_that_trains_alone():
     builds = [network(64, 16, 10), network(64, 12, 12, 10), network(64, 16, 10, gain=2.0), network(64, 12, 12, 10)]
     rules = {"batches": studies.digit_batches, "optimizer": "sgd", "knobs": {"lr": 0.1}, "steps": 40}
     together = training.Experiment(
-        model=lambda generator: sweeps.Fleet(builds, generator), loss=sweeps.fleet_loss, **rules
+        model=sweeps.fleet(builds), loss=sweeps.fleet_loss, **rules
     )
     fleet = training.finish(together.start(5, device="cpu")).model
     test = studies.split()[2:]
-    losses = fleet.each(training.default_loss, test)
-    for build, loss in zip(builds, losses.tolist(), strict=True):
+    for build, answers in zip(builds, fleet(test[0]), strict=True):
         alone = training.finish(training.Experiment(model=build, **rules).start(5, device="cpu"))
-        assert training.default_loss(alone.model, test).item() == pytest.approx(loss, abs=1e-4)
+        torch.testing.assert_close(alone.model(test[0]), answers, atol=1e-4, rtol=0)
 
 
 def test_a_network_that_diverges_leaves_a_fleet_alone():
@@ -213,10 +212,10 @@ def test_a_network_that_diverges_leaves_a_fleet_alone():
     found = []
     for gain in (1.0, 1e3):
         builds = [network(64, 16, 16, 10), network(64, 16, 16, 10, gain=gain), network(64, 16, 16, 10, gain=0.5)]
-        run = training.Experiment(model=lambda generator, b=builds: sweeps.Fleet(b, generator), **rules).start(0)
+        run = training.Experiment(model=sweeps.fleet(builds), **rules).start(0)
         training.finish(run)
         assert run.status == "finished" and np.isfinite(run.history.loss).all()
-        found.append(run.model.each(training.default_loss, studies.split()[2:]))
+        found.append(run.model(studies.split().test_images))
     assert torch.equal(found[0][[0, 2]], found[1][[0, 2]])
 
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
 
 import torch
@@ -185,11 +186,12 @@ class Run:
         if not hasattr(factor, "__float__"):
             raise TypeError(f"schedule gave {kind_of(factor)} at step {self.step_count}: expected a factor, as 1.0")
         for group in self.optimizer.param_groups:
-            group["lr"] = self.knobs["lr"] * factor
-            group["weight_decay"] = self.knobs["weight_decay"] if group["decays"] else 0.0
+            group["lr"] = self.knobs["lr"] * group.get("rate", 1.0) * factor
+            group["weight_decay"] = self.knobs["weight_decay"] * group["decays"]
             if "momentum" in self.knobs:
                 group["momentum"] = self.knobs["momentum"]
-        self.optimizer.step()
+        with getattr(self.model, "stepping", nullcontext)():
+            self.optimizer.step()
 
     def _record(self, loss: Tensor) -> float:
         self.step_count += 1
@@ -198,8 +200,7 @@ class Run:
             self._first_loss = value
         if not loss.is_meta:
             self.history.add("loss", self.step_count, value)
-        far = not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(self._first_loss))
-        if far and not loss.is_meta:
+        if diverged(value, self._first_loss) and not loss.is_meta:
             self.history.status = "diverged"
         elif self.step_count >= self.experiment.steps:
             self.history.status = "finished"
@@ -250,6 +251,11 @@ class Run:
 def _plain(value: float) -> float | None:
     """JSON has no infinity: a limit that is off, as ``clip``, is null there."""
     return None if value == math.inf else value
+
+
+def diverged(value: float, first: float) -> bool:
+    """Whether a loss will not come back, by the run's first loss."""
+    return not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(first))
 
 
 def fit(model, batches, *, steps, lr, loss=default_loss, seed=0, knobs=None, device=None, **options) -> History:

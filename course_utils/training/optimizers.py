@@ -18,7 +18,9 @@ OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 def parameter_groups(model: nn.Module) -> list[dict]:
-    """Matrices decay, biases and norms do not (as GPT-2 and its successors train)."""
+    """Matrices decay, biases and norms do not (as GPT-2 and its successors train), unless the model has a rule."""
+    if hasattr(model, "parameter_groups"):  # each with "decays" and "rate", its factors on the knobs
+        return model.parameter_groups()
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("this model has no trainable parameter: unfreeze one (requires_grad = True)")

@@ -7,7 +7,6 @@ import math
 from functools import partial
 
 import torch
-from torch import Tensor, nn
 
 from course_utils import data, initialization, sweeps
 from course_utils.models import MLP
@@ -33,14 +32,11 @@ def cells() -> list[tuple[str, str]]:
     return list(itertools.product(NETWORKS, SCHEMES))
 
 
-def _right(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return (network(images).argmax(-1) == labels).float().mean()
-
-
 def _accuracies(fleet: sweeps.Fleet, generator: torch.Generator) -> dict[str, float]:
     split = data.digits_split()
     device = next(fleet.parameters()).device
-    right = fleet.each(_right, split.test_images.to(device), split.test_labels.to(device))  # (networks,)
+    guess = fleet(split.test_images.to(device)).argmax(-1)  # (networks, images)
+    right = (guess == split.test_labels.to(device)).float().mean(1)  # (networks,)
     shares = {f"{network}, {scheme}": share for (network, scheme), share in zip(cells(), right.tolist(), strict=True)}
     means = right.view(len(NETWORKS), -1).mean(1).tolist()  # over starts
     return shares | dict(zip(NETWORKS, means, strict=True))
@@ -56,7 +52,7 @@ def board_recipe(*, optimizer: str = "sgd", steps: int = 150) -> Experiment:
     split = data.digits_split()
     builds = [partial(board_network, scheme=scheme, network=network) for network, scheme in cells()]
     return Experiment(
-        model=partial(sweeps.Fleet, builds),
+        model=sweeps.fleet(builds),
         batches=data.row_batches(split.train_images, split.train_labels, batch_size=BATCH),
         loss=sweeps.fleet_loss,
         optimizer=optimizer,

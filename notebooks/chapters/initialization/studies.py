@@ -177,19 +177,16 @@ def fleet_recipe(builds: Mapping[str, sweeps.Build], *, lr: float, steps: int, m
     """Digit networks by name, side by side, with SGD and a cosine; measures "NAME: loss" and "NAME: right"."""
 
     def measure(fleet: sweeps.Fleet, _) -> dict[str, float]:
-        inputs, labels = (part.to(fleet.weights[0].device) for part in standard_split()[2:])
-
-        def both(network: MLP, inputs: Tensor, labels: Tensor) -> Tensor:
-            logits = network(inputs)
-            right = (logits.argmax(-1) == labels).float().mean()
-            return torch.stack([F.cross_entropy(logits, labels), right])
-
-        found = fleet.each(both, inputs, labels).tolist()  # (networks, 2)
+        inputs, labels = (part.to(next(fleet.parameters()).device) for part in standard_split()[2:])
+        logits = fleet(inputs)  # (networks, images, classes)
+        loss = F.cross_entropy(logits.mT, labels.expand(logits.shape[:2]), reduction="none").mean(1)
+        right = (logits.argmax(-1) == labels).float().mean(1)
+        found = torch.stack([loss, right], 1).tolist()  # (networks, 2)
         return {f"{name}: {what}": value for name, pair in zip(builds, found, strict=True)
                 for what, value in zip(("loss", "right"), pair, strict=True)}  # fmt: skip
 
     return training.Experiment(
-        model=lambda generator: sweeps.Fleet(list(builds.values()), generator),
+        model=sweeps.fleet(list(builds.values())),
         batches=standard_batches,
         loss=sweeps.fleet_loss,
         optimizer="sgd",
