@@ -8,6 +8,7 @@ import torch
 
 from chapters.finetuning import panel_finetuning as panels
 from chapters.finetuning import questions, ranks
+from chapters.stories import question_accuracy
 from course_utils import checkpoint, data, finetuning, training
 from course_utils.live import FrontierView
 from course_utils.live.views import Trace
@@ -133,7 +134,7 @@ def test_accuracy_counts_by_kind():
 
 def test_answers_agree_with_the_accuracy_of_pretraining():
     model = training.finish(short(steps=30).start(0)).model
-    assert questions.answers(model)["accuracy"] == pytest.approx(questions.head_start.accuracy(model))
+    assert questions.answers(model)["accuracy"] == pytest.approx(question_accuracy(model))
 
 
 def test_examples_needed():

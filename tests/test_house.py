@@ -12,8 +12,12 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "course_utils"
+NOTEBOOKS = ROOT / "notebooks"
 FILES = sorted(PACKAGE.rglob("*.py"))
-ROWS = (  # a module imports only from rows above its own
+CHAPTERS = sorted((NOTEBOOKS / "chapters").rglob("*.py"))
+SOURCES = sorted((NOTEBOOKS / "src").glob("*.py"))
+SHARED = {"stories", "digits"}  # the recipes that every chapter may use
+ROWS = (  # a module of the engine imports only from rows above its own
     ("values",),
     ("runtime", "dice", "evidence", "data", "models"),
     ("initialization", "training", "checkpoint"),
@@ -44,7 +48,7 @@ def label(path):
 
 def imported(path):
     """Every dotted name that a file imports, at its top or within a function, as (line, name)."""
-    home = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    home = path.relative_to(NOTEBOOKS if path in CHAPTERS else ROOT).parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -78,13 +82,35 @@ def test_a_module_imports_only_from_rows_above_its_own(path):
             assert ROW[module] < ROW[own], f"{label(path)}:{line} imports {module}, which is not above {own}"
 
 
+def chapters_of(path):
+    """The folders in chapters/ that a file imports from."""
+    names = (name.split(".") for _, name in imported(path))
+    return {parts[1] for parts in names if parts[0] == "chapters" and len(parts) > 1} - SHARED
+
+
 @pytest.mark.parametrize("path", FILES, ids=label)
+def test_the_engine_knows_no_chapter(path):
+    assert [line for line, name in imported(path) if name.partition(".")[0] in {"chapters", "notebooks"}] == []
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=label)
+def test_a_chapter_knows_no_other_chapter(path):
+    room = path.relative_to(NOTEBOOKS / "chapters").parts[:-1]  # () for the shared recipes
+    assert chapters_of(path) <= set(room), "put what two chapters need into a shared recipe, or into course_utils"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=label)
+def test_a_notebook_needs_one_chapter(path):
+    assert len(chapters_of(path)) <= 1, "put what two notebooks need into a shared recipe, or into course_utils"
+
+
+@pytest.mark.parametrize("path", FILES + CHAPTERS, ids=label)
 def test_a_module_is_short_enough_to_be_read(path):
     lines = len(path.read_text().splitlines())
     assert lines <= LINES, f"{lines} lines, at most {LINES}: split it by what changes together"
 
 
-@pytest.mark.parametrize("path", FILES, ids=label)
+@pytest.mark.parametrize("path", FILES + CHAPTERS, ids=label)
 def test_a_checkpoint_is_never_pickled(path):
     for line, name in imported(path):
         assert name.partition(".")[0] not in PICKLED, f"line {line}: use safetensors"
@@ -92,7 +118,7 @@ def test_a_checkpoint_is_never_pickled(path):
         assert name not in {"torch.load", "torch.save"}, f"line {line}: use safetensors"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if name_of(path) != "lesson"], ids=label)
+@pytest.mark.parametrize("path", [path for path in FILES if name_of(path) != "lesson"] + CHAPTERS, ids=label)
 def test_only_lessons_print(path):
     assert [line for line, name in called(path) if name == "print"] == []
 
@@ -107,6 +133,7 @@ def declared(*extras):
 @pytest.mark.parametrize(("folder", "extras"), [
     ("course_utils", ["build"]),  # a panel's picture is drawn where notebooks are built
     ("notebooks/src", []),
+    ("notebooks/chapters", []),
     ("tools", ["build", "test"]),
     ("tests", ["build", "test"]),
     ("benchmarks", ["build", "test", "bench"]),
@@ -138,7 +165,8 @@ def headless():
 
 
 def everything():
-    return sorted("course_utils." + name_of(path) for path in FILES if name_of(path) != "__init__")
+    engine = {"course_utils." + name_of(path) for path in FILES if name_of(path) != "__init__"}
+    return sorted(engine | {".".join(path.relative_to(NOTEBOOKS).with_suffix("").parts) for path in CHAPTERS})
 
 
 @pytest.mark.parametrize(("modules", "unwanted"), [(headless, ON_DEMAND | WIDGETS), (everything, ON_DEMAND)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from chapters.pretraining import embeddings, head_start
+from chapters.pretraining import embeddings
 from chapters.pretraining import panel_inside as inside
 from chapters.pretraining import panel_scaling as scaling
 from chapters.pretraining import panel_stories as stories
@@ -16,7 +16,15 @@ from chapters.pretraining import panel_texts as texts
 from chapters.pretraining.studies import STUDIES as studies
 from chapters.pretraining.studies import _copied
 from chapters.pretraining.texts import text_recipe, unigram_entropy
-from chapters.stories import evaluate, held_out_loss, judge_written, story_pool, story_recipe
+from chapters.stories import (
+    _questions,
+    evaluate,
+    held_out_loss,
+    judge_written,
+    question_recipe,
+    story_pool,
+    story_recipe,
+)
 from course_utils import checkpoint, data, initialization, pretraining, runtime, training
 from course_utils.lesson import holds
 from course_utils.models import GPT, GPTConfig
@@ -235,10 +243,10 @@ def test_the_longest_copied_span_is_found():
 
 
 def test_the_head_start_is_asked_fairly():
-    rows, answers = head_start._questions(50, 7)
+    rows, answers = _questions(50, 7)
     assert ((answers >= 0).sum(1) == 1).all() and rows.shape == (50, 64)
     with pytest.raises(ValueError, match="start 'warm': choose one of pretrained, scratch"):
-        head_start.question_recipe(start="warm")
+        question_recipe(start="warm")
     assert holds(*(studies.column("head_start", "accuracy", start=start, examples=300, steps=300)
                    for start in ("pretrained", "scratch")))  # fmt: skip
 

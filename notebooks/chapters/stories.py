@@ -1,14 +1,16 @@
-"""The story GPT: the small language model that a learner carries through the course."""
+"""The story GPT, the small language model that a learner carries through the course: how it is pretrained, what is
+measured, how it shows in a panel, and the questions that it learns to answer afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from course_utils import data, initialization
+from course_utils import checkpoint, data, initialization
+from course_utils.live import CurvesView, LossView, TextView, TrainingPanel
 from course_utils.models import GPT, GPTConfig
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, constant, cosine
@@ -18,6 +20,7 @@ HELD_OUT = 64  # stories measured on the way, in one pass
 WRITTEN = 24  # stories that a model writes to be judged
 LR = 5e-3
 SCHEDULES = ("cosine", "constant")
+Models = Mapping[str, Callable[[], GPT]]  # name -> gives the model, at the moment it is asked for
 
 
 def story_recipe(
@@ -125,3 +128,81 @@ def judge_written(model: GPT, generator: torch.Generator, *, stories: int = WRIT
 def _share(verdicts: Iterable[bool | None]) -> float:
     shown = [verdict for verdict in verdicts if verdict is not None]
     return sum(shown) / max(1, len(shown))
+
+
+# --- its panel --------------------------------------------------------------------------------------------------------
+
+LOSS = LossView(title="Loss on the training batch and on held-out stories", top=5.0,
+                curves={"loss": "training", "held-out": "held-out"})  # fmt: skip
+ABILITIES = CurvesView(
+    title="What it gets right on held-out stories",
+    curves={
+        "syntax": "syntax",
+        "pronoun": "he or she",
+        "thing": "which coloured thing",
+        "place": "which place",
+        "feeling": "which feeling",
+    },
+    y_title="share of tokens",
+    y_range=(0, 1.02),
+)
+SAMPLE = TextView(title="A story that it writes now", name="sample")
+
+
+def story_panel(
+    *,
+    title: str,
+    recipe: Callable = story_recipe,
+    settings: Sequence[str] = (),
+    knobs: Sequence[str] = ("lr",),
+    views: Sequence = (LOSS, ABILITIES, SAMPLE),
+    **options,
+) -> TrainingPanel:
+    """A panel that pretrains a story GPT."""
+    return TrainingPanel(recipe, title=title, settings=settings, knobs=knobs, views=views, **options)
+
+
+# --- afterwards: questions about stories ------------------------------------------------------------------------------
+
+TEST_SEED, TEST_QUESTIONS = 2_000_003, 400
+QUESTION_LR = {"pretrained": 2e-3, "scratch": 5e-3}  # the better of 1e-3, 2e-3 and 5e-3 for each, tried on other seeds
+
+
+@cache
+def _questions(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return data.question_rows(data.questions(count, seed=seed))
+
+
+@torch.no_grad()
+def question_accuracy(model: GPT, generator: torch.Generator | None = None) -> float:
+    """The share of held-out questions about stories that the model answers with the right word."""
+    rows, answers = _questions(TEST_QUESTIONS, TEST_SEED)
+    device = next(model.parameters()).device
+    guess = torch.cat([model(part.to(device))[0].argmax(-1).cpu() for part in rows.split(100)])
+    return (guess == answers)[answers >= 0].float().mean().item()
+
+
+def question_recipe(*, start: str = "pretrained", examples: int = 300, steps: int = 300, seed: int = 0) -> Experiment:
+    """Learn to answer questions about stories, with the loss on the answer only.
+
+    start: "pretrained" (the course's story GPT) or "scratch".  examples: how many different questions.  seed:
+    which ones.
+    """
+    if start not in QUESTION_LR:
+        raise ValueError(f"start {start!r}: choose one of {', '.join(QUESTION_LR)}")
+
+    def build(generator: torch.Generator) -> GPT:
+        if start == "pretrained":
+            return checkpoint.load("story_gpt")
+        fresh = GPT(GPTConfig(vocab_size=len(data.STORY_VOCAB)))
+        return initialization.initialize_(fresh, "width", generator=generator)
+
+    return Experiment(
+        model=build,
+        batches=data.row_batches(*_questions(examples, 1000 + seed)),
+        knobs={"lr": QUESTION_LR[start], "weight_decay": 0.0},
+        schedule=cosine(steps, warmup=min(20, steps - 1)),
+        steps=steps,
+        measures={"accuracy": question_accuracy},
+        measure_every=max(1, steps // 6),
+    )

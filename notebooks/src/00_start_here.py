@@ -55,9 +55,8 @@
 # made yourself teaches more than a right answer that you read.
 
 # %%
-from chapters.pretraining.panel_stories import story_panel
 from chapters.start.checks import check
-from chapters.stories import story_recipe
+from chapters.stories import story_panel, story_recipe
 from course_utils import data
 from course_utils.lesson import claim, course_map, predict, recall
 

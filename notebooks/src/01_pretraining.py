@@ -27,9 +27,9 @@ import textwrap
 import numpy as np
 import torch
 
-from chapters.pretraining import copying, embeddings, head_start, heads
+from chapters.pretraining import copying, embeddings, heads
 from chapters.pretraining.checks import check
-from chapters.pretraining.panel_stories import ABILITIES, LOSS, SAMPLE, WRITTEN, guesser_panel, story_panel
+from chapters.pretraining.panel_stories import WRITTEN, guesser_panel
 from chapters.pretraining.studies import STUDIES as studies
 from chapters.stories import evaluate, held_out_loss, judge_written, story_pool, story_recipe
 from course_utils import checkpoint, data, pretraining, runtime, training
@@ -188,6 +188,8 @@ predict(
 
 # %%
 from functools import partial
+
+from chapters.stories import ABILITIES, LOSS, SAMPLE, story_panel
 
 panel = story_panel(
     title="Pretrain a GPT on stories",
@@ -613,8 +615,10 @@ predict(
 )
 
 # %%
+from chapters.stories import question_recipe
+
 TrainingPanel(
-    head_start.question_recipe,
+    question_recipe,
     title="Questions about stories",
     settings=["start", "examples", "steps"],
     views=[CurvesView(title="Questions answered right", curves={"accuracy": "held-out questions"}, y_range=(0, 1.02),

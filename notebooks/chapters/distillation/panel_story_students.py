@@ -9,7 +9,7 @@ from course_utils import figures
 from course_utils.distillation import DIVERGENCES
 from course_utils.live import Choice, Explorer, LossView, Shown, Slider, TrainingPanel
 
-from ..pretraining.panel_stories import ABILITIES
+from ..stories import ABILITIES
 from . import bumps, sizes
 from . import stories as s
 from .studies import STUDIES

@@ -11,7 +11,7 @@ from course_utils import data, figures
 from course_utils.finetuning import average, interpolate
 from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider, TrainingPanel
 
-from ..pretraining.panel_inside import Models
+from ..stories import Models
 from . import keeping, questions, shift, transfer
 from .panel_finetuning import AGAINST, BOTH, CONTROLS, FORGOTTEN, METER
 from .studies import STUDIES

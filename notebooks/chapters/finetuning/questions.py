@@ -1,6 +1,6 @@
 """Fine-tuning the story GPT to answer questions: where it starts, what may move, and what it forgets meanwhile.
 
-Everything here starts from `head_start.question_recipe`, the task of the last section but one of 01_pretraining.
+Everything here starts from `stories.question_recipe`, the task of the last section but one of 01_pretraining.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from course_utils.finetuning.methods import BIASES, add_lora_, freeze_
 from course_utils.models import GPT
 from course_utils.training import Experiment
 
-from ..pretraining import head_start
+from .. import stories
 from ..stories import held_out_loss
 
 KINDS = tuple(QUESTIONS)  # kinds of questions: place, colour, feeling, who
@@ -90,14 +90,14 @@ def question_recipe(
     for name, value, known in (("moves", moves, MOVES), ("counted", counted, COUNTED)):
         if value not in known:
             raise ValueError(f"{name} {value!r}: choose one of {', '.join(known)}")
-    base = head_start.question_recipe(start=start, examples=examples, steps=steps, seed=seed)
+    base = stories.question_recipe(start=start, examples=examples, steps=steps, seed=seed)
 
     def build(generator: torch.Generator) -> GPT:
         model = untied(base.model(generator))
         MOVES[moves](model, rank=rank, stages=stages, generator=generator)
         return model
 
-    usual = LR[moves] if start == "pretrained" else head_start.LR[start]
+    usual = LR[moves] if start == "pretrained" else stories.QUESTION_LR[start]
     knobs = dict(base.knobs) | {"lr": usual if lr is None else lr}
     measures = {"answers": answers, "old": old_loss}
     batches = data.row_batches(*COUNTED[counted](examples, 1000 + seed))
@@ -126,7 +126,7 @@ def task_recipe(*, task: str = "questions", moves: str = "everything", rank: int
 @cache
 def held_out_questions() -> tuple[Tensor, Tensor, Tensor, tuple[str, ...]]:
     """Questions that nothing trains on: rows (questions, 64), where each answer is guessed and what it is, kinds."""
-    items = data.questions(head_start.TEST_QUESTIONS, seed=head_start.TEST_SEED)
+    items = data.questions(stories.TEST_QUESTIONS, seed=stories.TEST_SEED)
     rows, targets = data.question_rows(items)
     places = (targets != data.NO_TARGET).int().argmax(1)  # (questions,) the token after which the answer comes
     wanted = targets.gather(1, places[:, None])[:, 0]  # (questions,)
@@ -154,7 +154,7 @@ def old_loss(model: GPT, generator: torch.Generator | None = None) -> dict[str, 
 @torch.no_grad()
 def letters(model: GPT, generator: torch.Generator | None = None) -> dict[str, float]:
     """On held-out letters: the loss in nats per token ("new"), and the share of next words guessed ("accuracy")."""
-    rows, targets = (part.to(next(model.parameters()).device) for part in letter_pool(64, head_start.TEST_SEED))
+    rows, targets = (part.to(next(model.parameters()).device) for part in letter_pool(64, stories.TEST_SEED))
     logits, loss = model(rows, targets)
     counted = targets != data.NO_TARGET  # (rows, tokens)
     right = (logits.argmax(-1) == targets)[counted].float()

@@ -11,8 +11,8 @@ from course_utils import data, figures, initialization
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, Trace, TrainingPanel
 from course_utils.models import GPT, MLP, GPTConfig
 
-from ..pretraining.panel_stories import ABILITIES
-from ..pretraining.panel_stories import LOSS as STORY_LOSS
+from ..stories import ABILITIES
+from ..stories import LOSS as STORY_LOSS
 from . import board, slicing, warm, widths
 
 OPTIMIZER = Choice(label="optimizer", options=("sgd", "adamw"), help="Plain gradient descent, or AdamW.")

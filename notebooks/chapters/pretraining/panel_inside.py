@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 
 from course_utils import data, figures
 from course_utils.live import Choice, Explorer, Shown, Slider
-from course_utils.models import GPT
 
+from ..stories import Models
 from .embeddings import KINDS, rows_of
-
-Models = Mapping[str, Callable[[], GPT]]  # name -> gives the model, at the moment it is asked for
 
 
 def attention_panel(models: Models) -> Explorer:

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 
 from course_utils import data, figures, pretraining, runtime
-from course_utils.live import Choice, CurvesView, Explorer, Line, LossView, Shown, Slider, TextView, TrainingPanel
+from course_utils.live import Choice, CurvesView, Explorer, Line, Shown, Slider
 
-from ..stories import story_pool, story_recipe, write_story
-from .panel_inside import Models
+from ..stories import Models, story_pool, write_story
 
-LOSS = LossView(title="Loss on the training batch and on held-out stories", top=5.0,
-                curves={"loss": "training", "held-out": "held-out"})  # fmt: skip
-ABILITIES = CurvesView(
-    title="What it gets right on held-out stories",
-    curves={
-        "syntax": "syntax",
-        "pronoun": "he or she",
-        "thing": "which coloured thing",
-        "place": "which place",
-        "feeling": "which feeling",
-    },
-    y_title="share of tokens",
-    y_range=(0, 1.02),
-)
-SAMPLE = TextView(title="A story that it writes now", name="sample")
 WRITTEN = CurvesView(
     title="What is right in 24 stories that it writes",
     curves={
@@ -39,19 +21,6 @@ WRITTEN = CurvesView(
     y_title="share of stories",
     y_range=(0, 1.02),
 )
-
-
-def story_panel(
-    *,
-    title: str,
-    recipe: Callable = story_recipe,
-    settings: Sequence[str] = (),
-    knobs: Sequence[str] = ("lr",),
-    views: Sequence = (LOSS, ABILITIES, SAMPLE),
-    **options,
-) -> TrainingPanel:
-    """A panel that pretrains a story GPT."""
-    return TrainingPanel(recipe, title=title, settings=settings, knobs=knobs, views=views, **options)
 
 
 # --- section 1: who guesses the next word -------------------------------------------------------------------------
