@@ -48,6 +48,8 @@ def read_source(path: Path) -> NotebookNode:
     seen = Counter()
     for cell in notebook.cells:
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note on the source's blank lines
+        if cell.cell_type == "markdown" and cell.source.startswith(("# ", "## ")):
+            cell.metadata["slideshow"] = {"slide_type": "slide"}  # with nbconvert, a section is a slide
         cell.id = _cell_id(cell, seen)
     return notebook
 
