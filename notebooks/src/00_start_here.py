@@ -144,6 +144,9 @@ check("uniform-loss", uniform_loss_solution, solution=True)
 #
 # Predictions, solved exercises and quizzes are remembered in a small file, `.progress.json`, beside the notebooks.
 # It stays on this machine, and you may delete it at any time.
+#
+# A notebook that you open again another day has no kernel yet: where its panels were, it shows their last pictures and
+# the words *Not live*. Run its cells, and they live again.
 
 # %%
 course_map()

@@ -251,7 +251,8 @@ def notebook_7(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebook7")
     for name in ("00_start_here.ipynb", "01_pretraining.ipynb"):
         shutil.copy(server.folder / name, folder / name)
-    shutil.copytree(server.folder / "chapters", folder / "chapters")
+    for part in ("chapters", "images"):
+        shutil.copytree(server.folder / part, folder / part)
     started = Server(folder, tmp_path_factory.mktemp("log") / "notebook7.log", app="notebook")
     yield started
     started.close()
