@@ -612,3 +612,13 @@ def test_the_machine_card_says_what_a_run_costs_here():
     card.again.click()
     assert "ms for the story GPT" in card.facts.value and before
     assert repr(card) == card._repr_mimebundle_()["text/plain"]
+
+
+@pytest.mark.parametrize("typed, word", [(100, "from 1 to 7"), (1.5, "1.5: expected a whole number, 0 or more"),
+                                         (-2, "-2: expected a whole number"), (6, "")])  # fmt: skip
+def test_a_dial_says_what_does_not_count_until_something_does(typed, word):
+    dial = Slider(label="place", help="Where.", low=1, high=7, step=1, whole=True, firm=True).widget(3)
+    dial.box.value = typed
+    assert word in dial.word.value and (dial.word.layout.display is None) == bool(word)
+    dial.box.value = 5
+    assert dial.value == 5 and dial.word.layout.display == "none"

@@ -21,8 +21,7 @@ COLUMNS = 96  # JupyterLab breaks longer lines in the middle of a word
 # again. JupyterLab's own words there are "Error displaying widget: model not found".
 STORED = """<style>
 .jp-OutputArea:has(.cu-card:not(.jupyter-widgets-disconnected)) .cu-stored {display: none}
-.jp-OutputArea:has(.cu-stored):not(:has(.cu-card)) [data-mime-type="application/vnd.jupyter.widget-view+json"]
-  {display: none}
+.jp-OutputArea-child:not(:has(.cu-card)):has(+ .jp-OutputArea-child .cu-stored) .jupyter-widgets {display: none}
 </style><div class="cu-stored">{picture}<p><i>Not live. Run this cell (Shift+Enter), or the whole notebook (Run, Run All
 Cells), to work with it. Where its kernel still runs, reload the page.</i></p></div>"""
 

@@ -92,21 +92,22 @@ class Dial(w.HBox):
         if change["new"] == self.value:
             return
         counts = self.control.typed(change["new"])
-        self._say("" if counts == change["new"] else self._complaint(change["new"]))
         if counts is not None:
             self.value = counts
         self.box.value = self.value  # nothing else is shown than what counts
+        self._say("" if counts == change["new"] else self._complaint(change["new"]))
 
     def _complaint(self, typed: float) -> str:
         if self.control.firm and self.control.typed(typed) is not None:
             return f"from {self.control.low:g} to {self.control.high:g}"
-        return f"{typed:g}: expected a {'whole ' if self.control.whole else ''}number, 0 or more; it is as before"
+        return f"{typed:g}: expected a {'whole ' if self.control.whole else ''}number, 0 or more"
 
     def _say(self, words: str) -> None:
         self.word.value = f'<span class="cu-word" role="status">{words}</span>'
         self.word.layout.display = None if words else "none"
 
     def _show(self, change) -> None:
+        self._say("")
         self.box.value = change["new"]
         shown = min(max(change["new"], self.control.low), self.control.high)
         # A slider that was just moved stays where the hand has it: it may have gone on by now.

@@ -134,7 +134,9 @@ def test_a_server_killed_while_a_panel_trains_and_started_again(browser, own_ser
     assert "Run this cell" in first.inner_text()
     assert first.locator("img").evaluate("node => node.complete && node.naturalWidth > 200")
     assert "Step" in first.locator("img").get_attribute("alt") or "step" in first.locator("img").get_attribute("alt")
-    assert not again.page.get_by_text("Error displaying widget").first.is_visible()
+    lost = again.page.get_by_text("Error displaying widget")
+    lost.first.wait_for(state="attached")
+    assert not any(one.is_visible() for one in lost.all()), "JupyterLab's own words are hidden"
     again.run_all()
     fresh = again.panel("First panel")
     fresh.drawn()
