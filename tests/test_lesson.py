@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from course_utils.lesson import (
-    Progress,
     Question,
     check,
     claim,
@@ -21,7 +20,6 @@ from course_utils.lesson import (
     holds,
     judge,
     law,
-    my_progress,
     paired,
     predict,
     quiz,
@@ -29,8 +27,7 @@ from course_utils.lesson import (
     within_noise,
 )
 from course_utils.lesson.compare import CheckerError
-from course_utils.lesson.course_map import CourseMap, course_map
-from course_utils.lesson.progress import Record
+from course_utils.lesson.progress import Progress, Record, my_progress
 
 OPTIONS = ["0", "ln 96 ≈ 4.56", "96"]
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -67,7 +64,6 @@ def test_a_record_survives_its_file():
     again = Progress(progress.path)
     assert again.read() == progress.read() == Record.from_json(progress.read().to_json())
     assert again.read().predictions["é"].first == "0" and again.read().predictions["é"].last == "96"
-    assert again.summary() == "predictions made: 1, exercises solved: 1, quiz questions right: 4 of 5"
     assert my_progress() is progress
 
 
@@ -222,7 +218,7 @@ def test_two_threads_and_two_kernels_lose_nothing(tmp_path):
 
 
 def test_cards_drawn_by_two_threads_do_not_wait_for_each_other():
-    cards = [ask(), bring_back(), course_map()]
+    cards = [ask(), bring_back()]
 
     def click(options):
         for option in options * 20:
@@ -308,11 +304,11 @@ def test_a_prediction_made_after_run_all_reaches_the_answers_card():
 
 
 def test_text_does_not_depend_on_the_learner():
-    fresh = [ask(), bring_back(), five(), course_map()]
+    fresh = [ask(), bring_back(), five()]
     texts = [card._repr_mimebundle_()["text/plain"] for card in fresh]
     fresh[0].choice.value = "96"
     fresh[2].choices[0].value = "right"
-    stored = [ask(), bring_back(), five(), course_map()]
+    stored = [ask(), bring_back(), five()]
     assert texts == [card._repr_mimebundle_()["text/plain"] for card in stored] == [repr(c) for c in stored]
     assert texts[0] == "Predict: What is the loss at step 0?\n   ○ 0\n   ○ ln 96 ≈ 4.56\n   ○ 96"
     assert texts[1] == "The answer: ln 96 ≈ 4.56. Because a uniform guess costs ln V."
@@ -777,52 +773,3 @@ def test_two_standard_errors_are_rarely_passed_by_chance():
 def test_pairs_that_cannot_be_compared(a, b, message):
     with pytest.raises(ValueError, match=message):
         paired(a, b)
-
-
-# The course map
-
-
-def write_notebook(path, *sources):
-    cells = [{"cell_type": "code", "source": source.splitlines(keepends=True)} for source in sources]
-    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": 'check("no")'}, *cells]}))
-
-
-def table(card) -> str:
-    return card.table.outputs[0]["data"]["text/html"]
-
-
-def test_the_map_counts_what_each_notebook_asks(tmp_path):
-    write_notebook(
-        tmp_path / "01_pretraining.ipynb",
-        'from course_utils import lesson\nlesson.predict("a", "?", options=[])\npredict("b", "?")',
-        'check("loss", f)\ncheck("loss", solution, solution=True)',
-        '%time check("magic", f)',
-        'quiz("q1", [])\n# predict("c")',
-    )
-    (tmp_path / "02_finetuning.ipynb").write_text("half sav")
-    card = CourseMap(tmp_path, my_progress())
-    row = '<a href="01_pretraining.ipynb">01 Pretraining</a></th><td>{}</td><td>{}</td><td>{}</td>'
-    assert row.format("0 of 2", "0 of 1", "not yet") in table(card)
-    assert '<a href="02_finetuning.ipynb">02 Fine-tuning</a></th><td>none</td>' in table(card)
-    assert '03 Distillation</th><td colspan="3">to come</td>' in table(card)
-    my_progress().predict("a", "x")
-    my_progress().predict("elsewhere", "x")
-    my_progress().solve("loss")
-    my_progress().score("q1", 4, 5)
-    assert row.format("1 of 2", "1 of 1 ✓", "4 of 5 right") in table(card)
-
-
-def test_forgetting_asks_first_and_reaches_every_card(tmp_path):
-    question = ask()
-    question.choice.value = "96"
-    card = CourseMap(tmp_path, my_progress())
-    assert shown(card.forget) and not shown(card.really)
-    card.forget.click()
-    assert not shown(card.forget) and shown(card.really)
-    card.keep.click()
-    assert shown(card.forget) and my_progress().read() != Record()
-    card.forget.click()
-    card.really.click()
-    assert Progress(my_progress().path).read() == Record() and question.choice.value is None
-    question.choice.value = "96"
-    assert my_progress().read().predictions["first-loss"].last == "96"

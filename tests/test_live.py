@@ -598,17 +598,3 @@ def test_an_explorers_error_is_shown_and_passes(monkeypatch):
     assert "power 4: choose less" in made._notice.value and made.shown.summary == "a2"
     made.controls["power"].value = 3
     assert made._notice.value == "" and made.shown.summary == "a3"
-
-
-# --- the machine --------------------------------------------------------------------------------------------------
-
-
-def test_the_machine_card_says_what_a_run_costs_here():
-    from course_utils.live import MachineCard
-
-    card = MachineCard(recipe())
-    assert "3,000 steps" in card.facts.value and "of memory free" in card.facts.value
-    before, card.facts.value = card.facts.value, ""
-    card.again.click()
-    assert "ms for the story GPT" in card.facts.value and before
-    assert repr(card) == card._repr_mimebundle_()["text/plain"]

@@ -134,16 +134,6 @@ class Progress:
         """Start from nothing, in the file too."""
         self._change(lambda record: Record())
 
-    def summary(self) -> str:
-        """One line: how much is recorded."""
-        record = self.read()
-        right = sum(right for right, _ in record.quizzes.values())
-        of = sum(of for _, of in record.quizzes.values())
-        return (
-            f"predictions made: {len(record.predictions)}, exercises solved: {len(record.exercises)}, "
-            f"quiz questions right: {right} of {of}"
-        )
-
     def watch(self, key: Hashable, callback: Callable[[], None]) -> None:
         """Call back after each change; a later watcher with the same key takes the earlier one's place."""
         with self._lock:

@@ -166,38 +166,6 @@ CONTROLS: Mapping[str, Control] = {
         label="width", options=(16, 32, 64, 128),
         help="Numbers that describe one token inside the model.",
     ),
-    "layers": Choice(
-        label="layers", options=(1, 2, 3, 4),
-        help="Transformer blocks, one after the other.",
-    ),
-    "heads": Choice(
-        label="heads", options=(1, 2, 4, 8),
-        help="How many places an attention layer can look at once. Must divide the width.",
-    ),
-    "context": Choice(
-        label="context", options=(8, 16, 32, 64),
-        help="Tokens the model can see at once.",
-    ),
-    "schedule": Choice(
-        label="schedule", options=("cosine", "constant"),
-        help="How the learning rate changes by itself: down to 0 along a cosine, or not at all.",
-    ),
-    "warmup": Choice(
-        label="warmup steps", options=(0, 50, 200),
-        help="Steps in which the learning rate rises from 0 before the schedule begins.",
-    ),
-    "horizon": Choice(
-        label="cosine ends at step", options=(400, 800, 1600),
-        help="The step at which the cosine reaches 0. The run may end earlier.",
-    ),
-    "stories": Choice(
-        label="different stories", options=(75, 300, 1200, 4800, 19_200),
-        help="How many different stories there are to learn from. They are read again and again.",
-    ),
-    "steps": Choice(
-        label="steps", options=(200, 400, 800, 1600),
-        help="How long it trains: 16 stories a step.",
-    ),
     "start": Choice(
         label="start", options=("pretrained", "scratch"),
         help="The pretrained story GPT, or the same shape with random weights.",

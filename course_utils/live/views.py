@@ -92,32 +92,6 @@ class CurvesView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrontierView:
-    """Two measures against each other: the path of the current runs, and the point that each pinned one reached."""
-
-    title: str
-    x: str  # a curve
-    y: str  # another one, measured at the same steps
-    x_title: str
-    y_title: str
-    y_range: tuple[float, float] | None = None
-
-    def draw(self, traces: Sequence[Trace]) -> dict:
-        series = [self._path(trace) for trace in traces]
-        return figures.lines(
-            [one for one in series if one is not None],
-            title=self.title, x_title=self.x_title, y_title=self.y_title, y_range=self.y_range,
-        )  # fmt: skip
-
-    def _path(self, trace: Trace) -> figures.Series | None:
-        x, y = trace.series(self.x), trace.series(self.y)
-        if x is None or y is None:
-            return None
-        shown = slice(-1, None) if trace.faded else slice(0, min(len(x.y), len(y.y)))
-        return figures.Series(name=trace.name, x=x.y[shown], y=y.y[shown], style=trace.style, markers=True)
-
-
-@dataclass(frozen=True, kw_only=True)
 class TextView:
     """A text that a measure of this name returns, the newest one."""
 

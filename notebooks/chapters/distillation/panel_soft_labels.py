@@ -9,10 +9,11 @@ import torch
 from course_utils import figures
 from course_utils.data.images import DARKEST, SIDE
 from course_utils.distillation import soft_targets
-from course_utils.live import Drawing, Explorer, Shown, Slider
+from course_utils.live import Explorer, Shown, Slider
 from course_utils.live.controls import button
 
 from . import digits as d
+from .canvas import Drawing
 from .drawing import PEN
 
 NAMES = [str(digit) for digit in range(d.CLASSES)]
