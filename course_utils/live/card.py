@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 import os
 import textwrap
 import traceback
@@ -11,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ipywidgets as w
+import numpy as np
 from IPython.display import display
 
-from course_utils.live.picture import png
-
 FOLDER = Path(__file__).parent
+PICTURE = "application/vnd.course.picture"  # figures and texts as JSON, of which a build makes a picture
 COLUMNS = 96  # JupyterLab breaks longer lines in the middle of a word
 # Stands below each card, and is seen where no kernel stands behind it: as stored, and when a saved notebook is opened
 # again. JupyterLab's own words there are "Error displaying widget: model not found".
@@ -113,12 +114,10 @@ class Frame:
         picture = self.picture()  # the notebook is being built: a picture is what gets stored
         if picture is None:
             return words
-        return words | {"image/png": png(*picture)}, {"image/png": {"alt": repr(self)}}
+        return words | {PICTURE: json.dumps(picture, default=lambda array: np.asarray(array).tolist())}
 
     def _ipython_display_(self) -> None:
-        bundle = self._repr_mimebundle_()
-        data, about = bundle if isinstance(bundle, tuple) else (bundle, {})
-        display(data, metadata=about, raw=True)
+        display(self._repr_mimebundle_(), raw=True)
         self._stored = display({"text/html": STORED.replace("{picture}", "")}, raw=True, display_id=True)
 
     def keep_picture(self, png_urls: Sequence[str], summary: str) -> None:
