@@ -138,6 +138,8 @@ class Card(Frame):
         if earlier is not None:
             earlier.close()
         super().__init__(title)
+        self._first: dict[w.Widget, object] = {}  # what each control was at first
+        self._quiet = False  # while several controls move: one picture at the end, not one for each
         self.box.add_class("cu-panel")
 
     def fill(self, *children: w.Widget) -> None:
@@ -158,6 +160,15 @@ class Card(Frame):
         entries = [(html.escape(one.description), html.escape(one.help)) for one in controls]
         rows = "".join(f"<dt>{label}</dt><dd>{text}</dd>" for label, text in entries)
         return w.HTML(f'<details class="cu-help"><summary>What the controls do</summary><dl>{rows}</dl></details>')
+
+    def put_back(self) -> None:
+        """Every control as it was at first."""
+        self._quiet = True
+        try:
+            for widget, value in self._first.items():
+                widget.value = value
+        finally:
+            self._quiet = False
 
     def close(self) -> None:
         """Remove the card from the page, and let go of its widgets."""

@@ -125,29 +125,14 @@ class Choice:
     def widget(self, value) -> w.Widget:
         if value not in self.options:
             raise ValueError(f"{self.label} {value!r}: expected one of {', '.join(map(str, self.options))}")
-        common = {"description": self.label, "style": LABELS, "tooltip": self.help}
         layout = w.Layout(width="auto", min_width="120px")
-        made = w.Dropdown(options=list(self.options), value=value, layout=layout, **common)
+        common = {"description": self.label, "style": LABELS, "tooltip": self.help, "layout": layout}
+        made = w.Dropdown(options=list(self.options), value=value, **common)
         made.help = self.help
         return made
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A line of text, which counts when it is finished with Enter or left."""
-
-    label: str
-    help: str
-
-    def widget(self, value: str) -> w.Widget:
-        common = {"description": self.label, "style": LABELS, "tooltip": self.help}
-        layout = w.Layout(width="420px", max_width="100%")
-        made = w.Text(value=value, continuous_update=False, layout=layout, **common)
-        made.help = self.help
-        return made
-
-
-Control = Slider | Choice | Line
+Control = Slider | Choice
 
 CONTROLS: Mapping[str, Control] = {
     "lr": Slider(
@@ -157,10 +142,6 @@ CONTROLS: Mapping[str, Control] = {
     "weight_decay": Slider(
         label="weight decay", low=0.0, high=1.0, step=0.01,
         help="How strongly each step pulls the weight matrices towards zero.",
-    ),
-    "batch_size": Slider(
-        label="batch size", low=1, high=64, step=1, whole=True, firm=True,
-        help="How many examples one step looks at.",
     ),
     "width": Choice(
         label="width", options=(16, 32, 64, 128),

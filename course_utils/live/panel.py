@@ -48,7 +48,7 @@ class TrainingPanel(Card):
         self.recipe, self.views = recipe, list(views)
         self._own = controls or {}
         self._draw_lock, self._refresh_lock = threading.Lock(), threading.Lock()
-        self._quiet, self._note, self._cost = False, "", None
+        self._note, self._cost = "", None
         self.pins: list[Trace] = []
         self.settings = {name: self._setting(name) for name in settings}
         self.seed = self._dial("seed", 0)
@@ -158,12 +158,7 @@ class TrainingPanel(Card):
 
     def defaults(self) -> None:
         """Every control as it was at first, and a new run."""
-        self._quiet = True  # one new run at the end, not one for each control
-        try:
-            for widget, value in self._first.items():
-                widget.value = value
-        finally:
-            self._quiet = False
+        self.put_back()
         self.reset()
 
     def pin(self) -> None:

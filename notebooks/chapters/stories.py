@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_utils import checkpoint, data, initialization
-from course_utils.live import Choice, CurvesView, LossView, TextView, TrainingPanel
+from course_utils.live import Choice, CurvesView, LossView, Slider, TextView, TrainingPanel
 from course_utils.models import GPT, GPTConfig
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, constant, cosine
@@ -148,6 +148,10 @@ ABILITIES = CurvesView(
 )
 SAMPLE = TextView(title="A story that it writes now", name="sample")
 CONTROLS = {
+    "batch_size": Slider(
+        label="batch size", low=1, high=64, step=1, whole=True, firm=True,
+        help="How many examples one step looks at.",
+    ),
     "layers": Choice(
         label="layers", options=(1, 2, 3, 4),
         help="Transformer blocks, one after the other.",

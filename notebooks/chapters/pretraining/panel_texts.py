@@ -46,8 +46,8 @@ class TextPanel(TrainingPanel):
             on_file=self.guard(self.use),
             on_refused=self.guard(self._refuse),
         )
-        heading, *rest = self.box.children
-        self.box.children = [heading, self.picker, *rest]
+        sheet, heading, *rest = self.box.children
+        self.box.children = [sheet, heading, self.picker, *rest]
 
     def _recipe(self, *, width: int = 64, layers: int = 2, context: int = 64):
         return text_recipe(self.text, width=width, layers=layers, context=context)
