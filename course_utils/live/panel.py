@@ -16,7 +16,7 @@ from course_utils.live.card import Card
 from course_utils.live.controls import Control, button, control
 from course_utils.live.figure import LiveFigure
 from course_utils.live.session import Session
-from course_utils.live.status import Standing, verdict
+from course_utils.live.status import standing, verdict
 from course_utils.live.views import LossView, TextView, Trace
 from course_utils.training import Experiment, finish
 
@@ -277,9 +277,9 @@ class TrainingPanel(Card):
 
     def redraw(self) -> None:
         """Show everything as it stands. While a session runs, only its own thread calls this."""
-        standing = Standing(self.session, self._cost, self._note, verdict(self._traces()))
+        stands = standing(self.session, self._cost, self._note, verdict(self._traces()))
         with self._draw_lock:
-            self.figure.show(self.specs(), texts=self.texts(), **standing.shown())
+            self.figure.show(self.specs(), texts=self.texts(), **stands)
 
     def _draw_live(self) -> bool:
         if not self.session.running:

@@ -36,10 +36,8 @@ class FrontierView:
 
     def draw(self, traces: Sequence[Trace]) -> dict:
         series = [self._path(trace) for trace in traces]
-        return figures.lines(
-            [one for one in series if one is not None],
-            title=self.title, x_title=self.x_title, y_title=self.y_title, y_range=self.y_range,
-        )  # fmt: skip
+        return figures.lines(series, title=self.title, x_title=self.x_title, y_title=self.y_title,
+                             y_range=self.y_range)  # fmt: skip
 
     def _path(self, trace: Trace) -> figures.Series | None:
         x, y = trace.series(self.x), trace.series(self.y)
