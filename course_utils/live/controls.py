@@ -147,14 +147,6 @@ CONTROLS: Mapping[str, Control] = {
         label="width", options=(16, 32, 64, 128),
         help="Numbers that describe one token inside the model.",
     ),
-    "start": Choice(
-        label="start", options=("pretrained", "scratch"),
-        help="The pretrained story GPT, or the same shape with random weights.",
-    ),
-    "examples": Choice(
-        label="examples", options=(30, 100, 300, 1000, 3000),
-        help="How many different questions with answers there are to learn from.",
-    ),
     "seed": Slider(
         label="seed", low=0, high=99, step=1, whole=True,
         help="Which dice are thrown for the first weights and the batches. The same seed gives the same run.",

@@ -38,10 +38,9 @@ def standing(session: Session, cost: Cost | None, note: str, compared: str) -> d
 
 def _progress(session: Session, status: str, loss: str, cost: Cost | None) -> str:
     run = max(session.runs, key=lambda run: run.status == "diverged")
-    total, where = run.experiment.steps, "the CPU" if run.device.type == "cpu" else run.device.type.upper()
-    if run.device.type == "cpu":
-        threads = torch.get_num_threads()
-        where += f" ({threads} thread{'s' if threads > 1 else ''})"
+    total, where, threads = run.experiment.steps, run.device.type.upper(), torch.get_num_threads()
+    if where == "CPU":
+        where = f"the CPU ({threads} thread{'s' if threads > 1 else ''})"
     at = f"step {session.step_count:,} of {total:,}, loss {loss} nats"
     price = ""
     if cost is not None:

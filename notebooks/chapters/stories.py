@@ -184,6 +184,14 @@ CONTROLS = {
         label="steps", options=(200, 400, 800, 1600),
         help="How long it trains: 16 stories a step.",
     ),
+    "start": Choice(
+        label="start", options=("pretrained", "scratch"),
+        help="The pretrained story GPT, or the same shape with random weights.",
+    ),
+    "examples": Choice(
+        label="examples", options=(30, 100, 300, 1000, 3000),
+        help="How many different questions with answers there are to learn from.",
+    ),
 }  # fmt: skip
 
 

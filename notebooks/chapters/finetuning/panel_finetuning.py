@@ -20,6 +20,7 @@ from course_utils.live import (
     TrainingPanel,
 )
 
+from .. import stories
 from . import questions, ranks
 
 
@@ -62,7 +63,7 @@ FORGOTTEN = "old loss on held-out stories (nats per token)"
 METER = FrontierView(title=AGAINST, x="old", y="accuracy", x_title=FORGOTTEN,
                      y_title="new task: share right", y_range=(-0.02, 1.02))  # fmt: skip
 WAYS = ("everything", "LoRA", "biases", "last layer")  # of choosing what moves
-CONTROLS = {
+CONTROLS = stories.CONTROLS | {
     "moves": Choice(label="what moves", options=WAYS, help="Which weights train. The others stay as they were."),
     "rank": Choice(label="LoRA rank", options=(1, 2, 4, 8, 16, 32), help="Rows of each A. Used by LoRA alone."),
     "stages": Choice(label="how many stages", options=(1, 2, 3, 4),
