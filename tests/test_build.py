@@ -8,8 +8,8 @@ import nbformat
 import pytest
 
 from course_utils import figures
-from course_utils.live import picture
 from tools import build_notebooks as builder
+from tools import picture
 from tools.costs import BUDGET, Cost, over_budget
 
 ROOT = Path(__file__).resolve().parent.parent

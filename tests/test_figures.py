@@ -16,7 +16,7 @@ def every_figure():
     return {
         "lines": figures.lines([band, Series(name="b", x=X, y=2 * X, style=1, faded=True)], **AXES,
                                levels={"floor": 1.5}, marks={2: "lr 0.1"}),
-        "log lines": figures.lines([band], **AXES, x_log=True, y_log=True, levels={"floor": 10.0}, y_range=(0, 1)),
+        "log lines": figures.lines([band], **AXES, x_log=True, y_log=True, levels={"floor": 10.0}, y_range=(1, 10)),
         "bars": figures.bars(["the", "the", "cat"], [0.5, 0.3, 0.2], **AXES, highlight=[1], y_range=(0, 1)),
         "heatmap": figures.heatmap(np.eye(3), **AXES, x=["a", "b", "a"], y=["a", "b", "a"], z_range=(0, 1)),
         "points": figures.points(X, X, list("abcde"), **AXES, groups=["one", "two", "one", "two", "one"]),

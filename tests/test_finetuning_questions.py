@@ -10,7 +10,6 @@ from chapters.finetuning import panel_finetuning as panels
 from chapters.finetuning import questions, ranks
 from chapters.stories import question_accuracy
 from course_utils import checkpoint, data, finetuning, training
-from course_utils.live import FrontierView
 from course_utils.live.views import Trace
 from course_utils.models import count_parameters
 from course_utils.training import History
@@ -175,7 +174,7 @@ def history(x, y):
 
 
 def test_a_frontier_shows_the_path_of_this_run_and_where_a_pinned_one_ended():
-    view = FrontierView(title="t", x="old", y="new", x_title="x", y_title="y")
+    view = panels.FrontierView(title="t", x="old", y="new", x_title="x", y_title="y")
     this = Trace(name="this run", histories=[history([1, 2], [3, 4]), history([3, 4], [5, 6])])
     pin = Trace(name="pin 1", histories=[history([1, 9], [2, 8])], style=1, faded=True)
     path, point = view.draw([this, pin])["data"]

@@ -131,7 +131,7 @@ def declared(*extras):
 
 
 @pytest.mark.parametrize(("folder", "extras"), [
-    ("course_utils", ["build"]),  # a panel's picture is drawn where notebooks are built
+    ("course_utils", []),
     ("notebooks/src", []),
     ("notebooks/chapters", []),
     ("tools", ["build", "test"]),

@@ -248,3 +248,10 @@ def test_the_spread_is_drawn_against_depth_and_against_depth_over_width():
     by_ratio = [line["x"][-1] for line in panel.shown.figures[0]["data"]]
     assert set(by_depth) == {50}
     assert by_ratio == pytest.approx([50 / width for width in signal.WIDTHS for _ in range(2)])
+
+
+def test_a_button_of_its_own_leaves_the_memory_panel_its_title_and_one_glossary():
+    shown = [getattr(one, "value", "") for one in MemoryPanel().box.children]
+    assert sum("What fits" in str(value) for value in shown) == 1
+    assert sum("<summary>What the controls do" in str(value) for value in shown) == 1
+    assert sum("Try one step here" in str(value) for value in shown) == 1

@@ -51,8 +51,9 @@ def strict(monkeypatch):
 
 @pytest.fixture
 def panel():
+    size = Slider(label="batch size", help="Rows in a step.", low=1, high=64, step=1, whole=True, firm=True)
     made = TrainingPanel(recipe, title="Test panel", settings=["width"], knobs=["lr", "weight_decay", "batch_size"],
-                         views=VIEWS, seeds=True)  # fmt: skip
+                         views=VIEWS, controls={"batch_size": size}, seeds=True)  # fmt: skip
     yield made
     made.close()
 
@@ -514,7 +515,7 @@ def test_plotly_is_carried_once_and_compressed():
 # --- explorers --------------------------------------------------------------------------------------------------
 
 
-def explorer(**options):
+def explorer():
     def draw(*, power, letter):
         if power == 4:
             raise ValueError("power 4: choose less")
@@ -527,7 +528,7 @@ def explorer(**options):
         "power": (Slider(label="power", help="How bent.", low=0, high=5, step=1, whole=True), 2),
         "letter": (Choice(label="letter", help="Which.", options=("a", "b")), "a"),
     }
-    return Explorer(draw, title="Explore", controls=controls, **options)
+    return Explorer(draw, title="Explore", controls=controls)
 
 
 def test_an_explorer_redraws_when_a_control_moves_and_returns_to_its_defaults():
@@ -548,49 +549,6 @@ def test_an_explorers_defaults_are_drawn_once():
     assert drawn == [{"power": 2, "letter": "a"}]
 
 
-def test_an_explorer_with_a_button_waits_for_it():
-    made = explorer(act="Compute")
-    made.controls["power"].value = 3
-    assert made.shown.summary == "a2"
-    assert made.figure._last[1]["status"] == "What is shown is from before. Press “Compute”."
-    made.buttons["act"].click()
-    wait(lambda: made.shown.summary == "a3" and made.buttons["act"].description == "Compute")
-
-
-def test_long_work_shows_its_progress_and_can_be_stopped():
-    gates = [threading.Event() for _ in range(3)]
-
-    def draw(*, power):
-        for done, gate in enumerate(gates):
-            yield done / len(gates)
-            assert gate.wait(20)
-        return Shown(summary=f"power {power}")
-
-    for gate in gates:
-        gate.set()
-    control = Slider(label="power", help="How bent.", low=0, high=5, step=1, whole=True)
-    made = Explorer(draw, title="Long work", controls={"power": (control, 2)}, act="Compute")
-    assert made.shown.summary == "power 2", "whoever only looks gets a picture"
-
-    def status():
-        return made.figure._last[1]["status"]
-
-    for gate in gates[1:]:
-        gate.clear()
-    made.controls["power"].value, button = 3, made.buttons["act"]
-    button.click()
-    wait(lambda: status() == "Working: 33% done.")
-    assert made.figure._last[1]["progress"] == 1 / 3 and button.description == "Stop"
-    button.click()
-    gates[1].set()
-    wait(lambda: status() == "Stopped. What is shown is from before." and button.description == "Compute")
-    assert made.shown.summary == "power 2"
-    button.click()
-    gates[2].set()
-    wait(lambda: made.shown.summary == status() == "power 3" and made.figure._last[1]["progress"] is None)
-    made.close()
-
-
 def test_an_explorers_error_is_shown_and_passes(monkeypatch):
     monkeypatch.delenv("COURSE_STRICT")
     made = explorer()
@@ -598,20 +556,6 @@ def test_an_explorers_error_is_shown_and_passes(monkeypatch):
     assert "power 4: choose less" in made._notice.value and made.shown.summary == "a2"
     made.controls["power"].value = 3
     assert made._notice.value == "" and made.shown.summary == "a3"
-
-
-# --- the machine --------------------------------------------------------------------------------------------------
-
-
-def test_the_machine_card_says_what_a_run_costs_here():
-    from course_utils.live import MachineCard
-
-    card = MachineCard(recipe())
-    assert "3,000 steps" in card.facts.value and "of memory free" in card.facts.value
-    before, card.facts.value = card.facts.value, ""
-    card.again.click()
-    assert "ms for the story GPT" in card.facts.value and before
-    assert repr(card) == card._repr_mimebundle_()["text/plain"]
 
 
 @pytest.mark.parametrize("typed, word", [(100, "from 1 to 7"), (1.5, "1.5: expected a whole number, 0 or more"),

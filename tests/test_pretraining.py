@@ -324,6 +324,8 @@ FILES = [(b"", "empty"), (b"abc", "3 characters"), (bytes(range(256)) * 4, "UTF-
 def test_the_text_panel_keeps_its_text_where_a_new_one_is_refused(monkeypatch):
     monkeypatch.delenv("COURSE_STRICT", raising=False)
     panel = texts.TextPanel(title="Text test")
+    title, picker = panel.box.children[1:3]
+    assert "Text test" in title.value and picker is panel.picker, "the file is chosen below the title"
     before = panel.text
     for content, reason in FILES:
         panel.picker._receive(None, {"type": "file", "name": "x"}, [content])

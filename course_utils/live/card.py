@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 import os
 import textwrap
 import traceback
@@ -11,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ipywidgets as w
+import numpy as np
 from IPython.display import display
 
-from course_utils.live.picture import png
-
 FOLDER = Path(__file__).parent
+PICTURE = "application/vnd.course.picture"  # figures and texts as JSON, of which a build makes a picture
 COLUMNS = 96  # JupyterLab breaks longer lines in the middle of a word
 # Stands below each card, and is seen where no kernel stands behind it: as stored, and when a saved notebook is opened
 # again. JupyterLab's own words there are "Error displaying widget: model not found".
@@ -112,12 +113,10 @@ class Frame:
         picture = self.picture()  # the notebook is being built: a picture is what gets stored
         if picture is None:
             return words
-        return words | {"image/png": png(*picture)}, {"image/png": {"alt": repr(self)}}
+        return words | {PICTURE: json.dumps(picture, default=lambda array: np.asarray(array).tolist())}
 
     def _ipython_display_(self) -> None:
-        bundle = self._repr_mimebundle_()
-        data, about = bundle if isinstance(bundle, tuple) else (bundle, {})
-        display(data, metadata=about, raw=True)
+        display(self._repr_mimebundle_(), raw=True)
         self._stored = display({"text/html": STORED.replace("{picture}", "")}, raw=True, display_id=True)
 
     def keep_picture(self, png_urls: Sequence[str], summary: str) -> None:
@@ -138,6 +137,8 @@ class Card(Frame):
         if earlier is not None:
             earlier.close()
         super().__init__(title)
+        self._first: dict[w.Widget, object] = {}  # what each control was at first
+        self._quiet = False  # while several controls move: one picture at the end, not one for each
         self.box.add_class("cu-panel")
 
     def fill(self, *children: w.Widget) -> None:
@@ -158,6 +159,15 @@ class Card(Frame):
         entries = [(html.escape(one.description), html.escape(one.help)) for one in controls]
         rows = "".join(f"<dt>{label}</dt><dd>{text}</dd>" for label, text in entries)
         return w.HTML(f'<details class="cu-help"><summary>What the controls do</summary><dl>{rows}</dl></details>')
+
+    def put_back(self) -> None:
+        """Every control as it was at first."""
+        self._quiet = True
+        try:
+            for widget, value in self._first.items():
+                widget.value = value
+        finally:
+            self._quiet = False
 
     def close(self) -> None:
         """Remove the card from the page, and let go of its widgets."""

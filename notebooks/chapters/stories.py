@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_utils import checkpoint, data, initialization
-from course_utils.live import CurvesView, LossView, TextView, TrainingPanel
+from course_utils.live import Choice, CurvesView, LossView, Slider, TextView, TrainingPanel
 from course_utils.models import GPT, GPTConfig
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, constant, cosine
@@ -147,6 +147,52 @@ ABILITIES = CurvesView(
     y_range=(0, 1.02),
 )
 SAMPLE = TextView(title="A story that it writes now", name="sample")
+CONTROLS = {
+    "batch_size": Slider(
+        label="batch size", low=1, high=64, step=1, whole=True, firm=True,
+        help="How many examples one step looks at.",
+    ),
+    "layers": Choice(
+        label="layers", options=(1, 2, 3, 4),
+        help="Transformer blocks, one after the other.",
+    ),
+    "heads": Choice(
+        label="heads", options=(1, 2, 4, 8),
+        help="How many places an attention layer can look at once. Must divide the width.",
+    ),
+    "context": Choice(
+        label="context", options=(8, 16, 32, 64),
+        help="Tokens the model can see at once.",
+    ),
+    "schedule": Choice(
+        label="schedule", options=("cosine", "constant"),
+        help="How the learning rate changes by itself: down to 0 along a cosine, or not at all.",
+    ),
+    "warmup": Choice(
+        label="warmup steps", options=(0, 50, 200),
+        help="Steps in which the learning rate rises from 0 before the schedule begins.",
+    ),
+    "horizon": Choice(
+        label="cosine ends at step", options=(400, 800, 1600),
+        help="The step at which the cosine reaches 0. The run may end earlier.",
+    ),
+    "stories": Choice(
+        label="different stories", options=(75, 300, 1200, 4800, 19_200),
+        help="How many different stories there are to learn from. They are read again and again.",
+    ),
+    "steps": Choice(
+        label="steps", options=(200, 400, 800, 1600),
+        help="How long it trains: 16 stories a step.",
+    ),
+    "start": Choice(
+        label="start", options=("pretrained", "scratch"),
+        help="The pretrained story GPT, or the same shape with random weights.",
+    ),
+    "examples": Choice(
+        label="examples", options=(30, 100, 300, 1000, 3000),
+        help="How many different questions with answers there are to learn from.",
+    ),
+}  # fmt: skip
 
 
 def story_panel(
@@ -156,10 +202,12 @@ def story_panel(
     settings: Sequence[str] = (),
     knobs: Sequence[str] = ("lr",),
     views: Sequence = (LOSS, ABILITIES, SAMPLE),
-    **options,
+    seeds: bool = False,
 ) -> TrainingPanel:
     """A panel that pretrains a story GPT."""
-    return TrainingPanel(recipe, title=title, settings=settings, knobs=knobs, views=views, **options)
+    return TrainingPanel(
+        recipe, title=title, settings=settings, knobs=knobs, views=views, controls=CONTROLS, seeds=seeds
+    )
 
 
 # --- afterwards: questions about stories ------------------------------------------------------------------------------

@@ -56,9 +56,10 @@
 
 # %%
 from chapters.start.checks import check
+from chapters.start.course_map import course_map
 from chapters.stories import story_panel, story_recipe
 from course_utils import data
-from course_utils.lesson import claim, course_map, predict, recall
+from course_utils.lesson import claim, predict, recall
 
 predict(
     "start-text",
@@ -99,7 +100,7 @@ recall(
 # ## What this machine is
 
 # %%
-from course_utils.live import MachineCard
+from chapters.start.machine import MachineCard
 
 MachineCard(story_recipe(measured=False))
 

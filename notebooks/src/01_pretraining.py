@@ -615,7 +615,7 @@ predict(
 )
 
 # %%
-from chapters.stories import question_recipe
+from chapters.stories import CONTROLS, question_recipe
 
 TrainingPanel(
     question_recipe,
@@ -623,7 +623,7 @@ TrainingPanel(
     settings=["start", "examples", "steps"],
     views=[CurvesView(title="Questions answered right", curves={"accuracy": "held-out questions"}, y_range=(0, 1.02),
                       y_title="share"), LossView(title="Loss on the answers")],
-    controls={"steps": Choice(label="steps", options=(300, 1500), help="How long it trains.")},
+    controls=CONTROLS | {"steps": Choice(label="steps", options=(300, 1500), help="How long it trains.")},
     seeds=True,
 )
 

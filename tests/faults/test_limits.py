@@ -14,9 +14,9 @@ from chapters.pretraining.panel_texts import TextPanel, described
 from chapters.pretraining.texts import text_recipe
 from course_utils import data, runtime, training
 from course_utils.data.text import LARGEST, SMALLEST, UNKNOWN
-from course_utils.live import picture
 from course_utils.models import MLP
 from course_utils.training import Experiment
+from tools import picture
 
 X = torch.randn(64, 4, generator=runtime.generator(0))
 Y = torch.arange(64) % 3

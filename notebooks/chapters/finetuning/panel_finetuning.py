@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,6 @@ from course_utils.live import (
     Choice,
     CurvesView,
     Explorer,
-    FrontierView,
     LossView,
     Shown,
     TextView,
@@ -20,7 +20,33 @@ from course_utils.live import (
     TrainingPanel,
 )
 
+from .. import stories
 from . import questions, ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontierView:
+    """Two measures against each other: the path of the current runs, and the point that each pinned one reached."""
+
+    title: str
+    x: str  # a curve
+    y: str  # another one, measured at the same steps
+    x_title: str
+    y_title: str
+    y_range: tuple[float, float] | None = None
+
+    def draw(self, traces: Sequence[Trace]) -> dict:
+        series = [self._path(trace) for trace in traces]
+        return figures.lines(series, title=self.title, x_title=self.x_title, y_title=self.y_title,
+                             y_range=self.y_range)  # fmt: skip
+
+    def _path(self, trace: Trace) -> figures.Series | None:
+        x, y = trace.series(self.x), trace.series(self.y)
+        if x is None or y is None:
+            return None
+        shown = slice(-1, None) if trace.faded else slice(0, min(len(x.y), len(y.y)))
+        return figures.Series(name=trace.name, x=x.y[shown], y=y.y[shown], style=trace.style, markers=True)
+
 
 KINDS = CurvesView(
     title="Held-out questions answered right, by kind",
@@ -37,7 +63,7 @@ FORGOTTEN = "old loss on held-out stories (nats per token)"
 METER = FrontierView(title=AGAINST, x="old", y="accuracy", x_title=FORGOTTEN,
                      y_title="new task: share right", y_range=(-0.02, 1.02))  # fmt: skip
 WAYS = ("everything", "LoRA", "biases", "last layer")  # of choosing what moves
-CONTROLS = {
+CONTROLS = stories.CONTROLS | {
     "moves": Choice(label="what moves", options=WAYS, help="Which weights train. The others stay as they were."),
     "rank": Choice(label="LoRA rank", options=(1, 2, 4, 8, 16, 32), help="Rows of each A. Used by LoRA alone."),
     "stages": Choice(label="how many stages", options=(1, 2, 3, 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipywidgets as w
 import numpy as np
 import torch
 
@@ -43,11 +44,10 @@ class MemoryPanel(Explorer):
             "checkpointing": (Choice(label="checkpointing", options=("off", "on"), help="Keep only what each block "
                                      "reads, and compute the rest again in the backward pass."), "off"),
         })  # fmt: skip
+
+    def actions(self) -> dict[str, w.Button]:
         words = "Train one step, if it fits, and see what it holds"
-        self.buttons = {"try": button("Try one step here", "play", words, self.guard(self.try_step)), **self.buttons}
-        heading, row, glossary, *rest = self.box.children
-        everything = [*self.controls.values(), *self.buttons.values()]
-        self.box.children = [heading, self.row(everything), self.glossary(everything), *rest]
+        return {"try": button("Try one step here", "play", words, self.guard(self.try_step)), **super().actions()}
 
     def memory(self, model: str, **values) -> TrainingMemory:
         """The count for a model of the list; an MLP has no blocks to recompute."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import ipywidgets as w
 import torch
 
 from course_utils import data, figures, pretraining, runtime
-from course_utils.live import Choice, CurvesView, Explorer, Line, Shown, Slider
+from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider
+from course_utils.live.controls import LABELS
 
 from ..stories import Models, story_pool, write_story
 
@@ -63,6 +67,21 @@ def _guess(chances: torch.Tensor, before: torch.Tensor, came: int, tokenizer, sh
 
 
 # --- section 8: use it ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of text, which counts when it is finished with Enter or left."""
+
+    label: str
+    help: str
+
+    def widget(self, value: str) -> w.Widget:
+        common = {"description": self.label, "style": LABELS, "tooltip": self.help}
+        layout = w.Layout(width="420px", max_width="100%")
+        made = w.Text(value=value, continuous_update=False, layout=layout, **common)
+        made.help = self.help
+        return made
 
 
 def prompt_panel(models: Models, *, prompt: str = "Anna has a") -> Explorer:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from course_utils import data
 from course_utils.data.text import MOST_BYTES, UNKNOWN
-from course_utils.live import FilePicker, LossView, TextView, TrainingPanel
+from course_utils.live import LossView, TextView, TrainingPanel
 
+from ..stories import CONTROLS
+from .picker import FilePicker
 from .texts import text_recipe
 
 VIEWS = (
@@ -36,15 +38,16 @@ class TextPanel(TrainingPanel):
 
     def __init__(self, *, title: str = "Real text"):
         self.text = data.manual_text()
-        super().__init__(self._recipe, title=title, settings=["width", "layers", "context"], views=VIEWS)
+        settings = ["width", "layers", "context"]
+        super().__init__(self._recipe, title=title, settings=settings, views=VIEWS, controls=CONTROLS)
         self.picker = FilePicker(
             label="A text file of your own (UTF-8):",
             limit=MOST_BYTES,
             on_file=self.guard(self.use),
             on_refused=self.guard(self._refuse),
         )
-        heading, *rest = self.box.children
-        self.box.children = [heading, self.picker, *rest]
+        sheet, heading, *rest = self.box.children
+        self.box.children = [sheet, heading, self.picker, *rest]
 
     def _recipe(self, *, width: int = 64, layers: int = 2, context: int = 64):
         return text_recipe(self.text, width=width, layers=layers, context=context)
