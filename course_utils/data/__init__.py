@@ -12,34 +12,3 @@ from course_utils.data.questions import Question, question_rows, questions
 from course_utils.data.rows import NO_TARGET, StoryTokenizer, row_batches, story_rows
 from course_utils.data.rungs import ladder, stories_entropy
 from course_utils.data.text import CharTokenizer, manual_text, own_text, text_batches, text_rows, text_split
-
-__all__ = [
-    "NO_TARGET",
-    "SHIFTS",
-    "STORY_VOCAB",
-    "CharTokenizer",
-    "Question",
-    "StoryFacts",
-    "StoryTokenizer",
-    "ability_accuracy",
-    "ability_masks",
-    "digits",
-    "digits_split",
-    "grammatical",
-    "judge",
-    "ladder",
-    "manual_text",
-    "own_text",
-    "question_rows",
-    "questions",
-    "row_batches",
-    "shift_digits",
-    "stories",
-    "stories_entropy",
-    "story_facts",
-    "story_log_prob",
-    "story_rows",
-    "text_batches",
-    "text_rows",
-    "text_split",
-]

@@ -23,27 +23,3 @@ from course_utils.distillation.methods import (
     soft_targets,
     teacher_loss,
 )
-
-__all__ = [
-    "AnswerTime",
-    "Calibration",
-    "DIVERGENCES",
-    "SATURATED",
-    "agreement",
-    "answer_time",
-    "calibration",
-    "copy_layers_",
-    "distillation_loss",
-    "forward_kl",
-    "hidden",
-    "high_temperature_gradient",
-    "hint_loss",
-    "hints_from",
-    "jensen_shannon",
-    "label_smoothing",
-    "on_policy_loss",
-    "pseudo_labels",
-    "reverse_kl",
-    "soft_targets",
-    "teacher_loss",
-]

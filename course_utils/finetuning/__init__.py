@@ -19,25 +19,3 @@ from course_utils.finetuning.methods import (
     spectrum_of_update,
     training_bytes,
 )
-
-__all__ = [
-    "BIASES",
-    "FISHER_LABELS",
-    "LoRALinear",
-    "STATES",
-    "Weights",
-    "add_lora_",
-    "anchored_loss",
-    "average",
-    "effective_rank",
-    "ewc_penalty",
-    "fisher_diagonal",
-    "freeze_",
-    "interpolate",
-    "l2_sp_penalty",
-    "merge_lora_",
-    "rank_for",
-    "replay_batches",
-    "spectrum_of_update",
-    "training_bytes",
-]

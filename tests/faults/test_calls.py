@@ -7,9 +7,11 @@ import torch
 from scipy.integrate import quad
 from torch import nn
 
-from course_utils import data, finetuning, initialization, runtime
+from chapters.initialization.memory import training_memory
+from chapters.initialization.theory import correlation_map, edge_of_chaos, initial_loss
+from course_utils import data, finetuning, runtime
 from course_utils import distillation as d
-from course_utils.initialization import correlation_map, edge_of_chaos, initialize_, mean_field, training_memory
+from course_utils.initialization import initialize_, mean_field
 from course_utils.initialization.theory import KERNELS
 from course_utils.models import GPT, MLP, GPTConfig
 from course_utils.pretraining.sampling import next_token_probabilities
@@ -165,8 +167,7 @@ def fisher(inputs, targets):
     (lambda: mean_field("2", 0.1), ValueError, "sigma_w '2': expected a finite number, 0 or more"),
     (lambda: mean_field(1e200, 0.1), ValueError, r"sigma_w 1e\+200: expected a finite number.* at most 1e\+08"),
     (lambda: correlation_map(math.nan, 1.0, 0.1, "tanh"), ValueError, "correlation nan: expected a number from -1"),
-    (lambda: initialization.relu_second_moment(5, math.nan, 2), ValueError, "sigma2 nan: expected a finite number"),
-    (lambda: initialization.initial_loss(math.nan), ValueError, "vocab nan: expected a whole number"),
+    (lambda: initial_loss(math.nan), ValueError, "vocab nan: expected a whole number"),
     (lambda: d.pseudo_labels(torch.zeros(2, 3), threshold=math.nan), ValueError, "threshold nan: expected"),
     (lambda: d.label_smoothing(STUDENT[0], STUDENT[2], smoothing="a"), ValueError, "smoothing 'a': expected a share"),
     (lambda: d.jensen_shannon(*STUDENT, beta="half"), ValueError, "beta 'half': expected a share between 0 and 1"),
