@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from course_utils.values import whole
+from course_utils.values import IGNORE, whole
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -28,7 +28,6 @@ ACTIVATIONS = {
     "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
 }
-IGNORE = -100  # a target with this value is not part of the loss (PyTorch's convention)
 EMBEDDING_STD = 0.02  # of a new GPT
 UNDO = {  # what the functions of torch.nn.utils add to a layer's names, and how they are taken back
     "_g": "torch.nn.utils.remove_weight_norm(layer)",

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from course_utils.data.seeds import python_dice
+from course_utils.values import seed_of
 
 NAMES = {
     "she": ("Anna", "Ella", "Lily", "Mia", "Nora", "Rosa", "Sara", "Zoe"),
@@ -191,7 +191,7 @@ def log_fillings(key: str) -> float:
 
 def stories(n: int, *, seed: int = 0, style: str = "tale") -> list[str]:
     """n stories drawn from the language, the same ones for the same seed. style: "tale" or "letter"."""
-    return draw(plans(style), n, python_dice(seed))
+    return draw(plans(style), n, random.Random(seed_of(seed)))
 
 
 def draw(options: Sequence[Plan], n: int, rng: random.Random) -> list[str]:

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_utils.data.seeds import torch_dice
-from course_utils.values import narrow, wide
+from course_utils.values import narrow, seed_of, wide
 
 SIDE = 8  # pixels
 DARKEST = 16.0  # the largest value in the file
@@ -58,7 +57,7 @@ def digits_split(seed: int = 0, test: int = 540) -> Split:
     images, labels = digits()
     if not hasattr(test, "__index__") or not 1 <= test < len(images):
         raise ValueError(f"test {test}: expected 1 to {len(images) - 1} of the {len(images)} images")
-    order = torch.randperm(len(images), generator=torch_dice(seed))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed_of(seed)))
     train, held_out = order[:-test], order[-test:]
     return Split(images[train], labels[train], images[held_out], labels[held_out])
 
@@ -97,4 +96,4 @@ def shift_digits(images: Tensor, shift: str, *, seed: int = 0) -> Tensor:
     if shift not in SHIFTS:
         raise ValueError(f"shift {shift!r}: choose one of {', '.join(SHIFTS)}")
     square = wide(images, torch.float32).reshape(-1, SIDE, SIDE)
-    return narrow(SHIFTS[shift](square, torch_dice(seed)).reshape(images.shape), images)
+    return narrow(SHIFTS[shift](square, torch.Generator().manual_seed(seed_of(seed))).reshape(images.shape), images)

@@ -30,7 +30,7 @@ from chapters.finetuning import keeping, questions, ranks, transfer
 from chapters.finetuning import panel_finetuning as panels
 from chapters.finetuning.checks import check
 from chapters.finetuning.studies import STUDIES as studies
-from chapters.stories import held_out_loss
+from chapters.stories import draw_questions, held_out_loss
 from course_utils import data, finetuning, models, runtime, training
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 
@@ -44,7 +44,7 @@ from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 # The task: a question about a story, answered with one word. There are four kinds of them.
 
 # %%
-examples = [data.questions(1, seed=7, kinds=[kind])[0] for kind in questions.KINDS]  # four about the same story
+examples = [draw_questions(1, seed=7, kinds=[kind])[0] for kind in questions.KINDS]  # four about the same story
 print(examples[0].story.replace(". ", ".\n"), end="\n\n")
 for kind, asked in zip(questions.KINDS, examples, strict=True):
     print(f"{kind:8} {asked.question} → {asked.answer}")

@@ -171,7 +171,6 @@ def fisher(inputs, targets):
     (lambda: d.pseudo_labels(torch.zeros(2, 3), threshold=math.nan), ValueError, "threshold nan: expected"),
     (lambda: d.label_smoothing(STUDENT[0], STUDENT[2], smoothing="a"), ValueError, "smoothing 'a': expected a share"),
     (lambda: d.jensen_shannon(*STUDENT, beta="half"), ValueError, "beta 'half': expected a share between 0 and 1"),
-    (lambda: d.calibration(STUDENT[0], STUDENT[2], bins=2.5), ValueError, "bins 2.5: expected a whole number"),
     (lambda: distilled(alpha="9"), ValueError, "alpha '9': expected from 0"),
     (lambda: d.copy_layers_(torch.zeros(2), MLP([2, 2]), layers=[]), TypeError, f"a Tensor {MODULE}"),
     (lambda: next_token_probabilities(STUDENT[0], temperature="1"), ValueError, "temperature '1': expected 0 or more"),

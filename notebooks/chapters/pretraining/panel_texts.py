@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from course_utils import data
-from course_utils.data.text import MOST_BYTES, UNKNOWN
 from course_utils.live import FilePicker, LossView, TextView, TrainingPanel
 
+from .characters import MOST_BYTES, UNKNOWN, CharTokenizer, manual_text, own_text
 from .texts import text_recipe
 
 VIEWS = (
@@ -20,7 +19,7 @@ VIEWS = (
 
 def described(text: str) -> str:
     """How long a text is, and what of it a model cannot see."""
-    tokenizer = data.CharTokenizer(text)
+    tokenizer = CharTokenizer(text)
     told = f"{len(text):,} characters, {len(set(text)):,} different ones."
     unknown = tokenizer.unknown_share(text)
     if not unknown:
@@ -35,7 +34,7 @@ class TextPanel(TrainingPanel):
     """Trains a character GPT on ``text``. A file that cannot be used is refused, and the present text stays."""
 
     def __init__(self, *, title: str = "Real text"):
-        self.text = data.manual_text()
+        self.text = manual_text()
         super().__init__(self._recipe, title=title, settings=["width", "layers", "context"], views=VIEWS)
         self.picker = FilePicker(
             label="A text file of your own (UTF-8):",
@@ -51,7 +50,7 @@ class TextPanel(TrainingPanel):
 
     def use(self, name: str, content: bytes) -> None:
         """Learn from a file's content instead. ValueError, and no change, if it is no text to learn from."""
-        text, before = data.own_text(content), self.text
+        text, before = own_text(content), self.text
         self.text = text
         try:
             self.reset()
