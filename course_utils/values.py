@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -35,6 +35,12 @@ def number(name: str, value: object, expected: str, fits: Callable[[float], bool
     if not good:
         raise ValueError(f"{name} {value!r}: expected {expected}")
     return value
+
+
+def one_of(name: str, value: object, known: Iterable) -> None:
+    """ValueError unless the value is one of those known."""
+    if value not in list(known):
+        raise ValueError(f"{name} {value!r}: choose one of {', '.join(known)}")
 
 
 def whole(name: str, value: object, least: float = 1) -> int:

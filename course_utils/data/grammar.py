@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from course_utils.values import seed_of
+from course_utils.values import one_of, seed_of
 
 NAMES = {
     "she": ("Anna", "Ella", "Lily", "Mia", "Nora", "Rosa", "Sara", "Zoe"),
@@ -157,8 +157,7 @@ def _sentences(slot: str, feeling: str) -> list[Plan]:
 @cache
 def plans(style: str = "tale") -> tuple[Plan, ...]:
     """Every plan of a style; their probabilities sum to 1."""
-    if style not in STYLES:
-        raise ValueError(f"style {style!r}: choose one of {', '.join(STYLES)}")
+    one_of("style", style, STYLES)
     share = 1 / (len(STYLES[style]) * len(CAUSES))
     found = []
     for slots in STYLES[style]:

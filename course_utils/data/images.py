@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_utils.values import narrow, seed_of, wide
+from course_utils.values import narrow, one_of, seed_of, wide
 
 SIDE = 8  # pixels
 DARKEST = 16.0  # the largest value in the file
@@ -93,7 +93,6 @@ SHIFTS = {"moved": _moved, "noisy": _noisy, "rotated": _rotated}
 
 def shift_digits(images: Tensor, shift: str, *, seed: int = 0) -> Tensor:
     """The same digits, moved, noisy or rotated: (n, 64) -> (n, 64) in [0, 1]; labels stay as they are."""
-    if shift not in SHIFTS:
-        raise ValueError(f"shift {shift!r}: choose one of {', '.join(SHIFTS)}")
+    one_of("shift", shift, SHIFTS)
     square = wide(images, torch.float32).reshape(-1, SIDE, SIDE)
     return narrow(SHIFTS[shift](square, torch.Generator().manual_seed(seed_of(seed))).reshape(images.shape), images)

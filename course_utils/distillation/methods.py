@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import models
-from course_utils.values import narrow, number, wide
+from course_utils.values import narrow, number, one_of, wide
 
 SATURATED = 1e30  # logits beyond this count as this, infinite ones too: inf - inf is not a number
 
@@ -166,8 +166,7 @@ def on_policy_loss(teacher: nn.Module, sampler: Callable, *, divergence: str = "
     sampler: ``sampler(student, batch) -> (tokens, targets)``, both (batch, tokens); -100 marks what the student did
     not say. No gradient passes through the sampling. divergence: a name in `DIVERGENCES`.
     """
-    if divergence not in DIVERGENCES:
-        raise ValueError(f"divergence {divergence!r}: choose one of {', '.join(DIVERGENCES)}")
+    one_of("divergence", divergence, DIVERGENCES)
 
     def loss(model: nn.Module, batch: object, *, temperature: float = 1.0) -> Tensor:
         with torch.no_grad():
@@ -180,7 +179,7 @@ def on_policy_loss(teacher: nn.Module, sampler: Callable, *, divergence: str = "
 
 def hidden(model: models.GPT | models.MLP, inputs: Tensor, layer: int) -> Tensor:
     """Activations after this many layers or blocks: (batch, [tokens,] width); after 0, what the first reads."""
-    depth = _settings(model)[0]
+    depth = _depth(model)
     if layer not in range(depth + 1):
         raise ValueError(f"layer {layer}: this model has hints after 0 to {depth} layers")
     places = [*model.blocks, model.norm] if isinstance(model, models.GPT) else model.layers
@@ -196,14 +195,10 @@ def hidden(model: models.GPT | models.MLP, inputs: Tensor, layer: int) -> Tensor
 # --- weights from the teacher -----------------------------------------------------------------------------------------
 
 
-def _settings(model: nn.Module) -> tuple[int, dict[str, object]]:
-    """Number of layers, and what must be equal for one model's weights to mean the same in another, beside shapes."""
-    match model:
-        case models.GPT():
-            return len(model.blocks), {"heads": model.config.heads, "tied": model.config.tied}
-        case models.MLP():
-            has = {"norm": any(True for _ in model.norms.parameters()), "bias": model.layers[0].bias is not None}
-            return len(model.norms), {"activation": model.activation, "residual": model.residual, **has}
+def _depth(model: nn.Module) -> int:
+    """The number of its blocks or hidden layers."""
+    if isinstance(model, models.GPT | models.MLP):
+        return len(model.blocks if isinstance(model, models.GPT) else model.norms)
     raise TypeError(f"the layers of a {type(model).__name__} are not known: expected GPTs or MLPs")
 
 
@@ -216,7 +211,7 @@ def copy_layers_(student: nn.Module, teacher: nn.Module, *, layers: Sequence[int
     """
     for model in (student, teacher):
         models.check_plain(model)
-    (wanted, mine), (depth, theirs) = _settings(student), _settings(teacher)
+    wanted, depth, mine, theirs = _depth(student), _depth(teacher), models.settings(student), models.settings(teacher)
     if mine != theirs:
         raise ValueError(f"the student has {mine}, the teacher {theirs}: build the student with the teacher's settings")
     if len(layers) != wanted:

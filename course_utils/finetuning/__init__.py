@@ -1,15 +1,11 @@
 """Fine-tuning: what may move, low-rank updates, not forgetting, and weights between two models."""
 
 from course_utils.finetuning.between import average, interpolate
-from course_utils.finetuning.fisher import FISHER_LABELS, fisher_diagonal
+from course_utils.finetuning.fisher import fisher_diagonal
 from course_utils.finetuning.methods import (
     BIASES,
-    STATES,
     LoRALinear,
-    Weights,
     add_lora_,
-    anchored_loss,
-    effective_rank,
     ewc_penalty,
     freeze_,
     l2_sp_penalty,
@@ -17,5 +13,4 @@ from course_utils.finetuning.methods import (
     rank_for,
     replay_batches,
     spectrum_of_update,
-    training_bytes,
 )

@@ -18,7 +18,6 @@ from course_utils import models, runtime
 from course_utils.values import number, wide
 
 BIASES = "*bias"  # a pattern for `freeze_`: train the biases alone (BitFit, Ben Zaken et al. 2022)
-STATES = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimizer keeps for each trained weight
 Weights = nn.Module | Mapping[str, Tensor]  # a model, or tensors by the names of its parameters
 
 
@@ -68,17 +67,6 @@ def _in_stages(model: nn.Module, last: int, first: int) -> set[int]:
         for weight in nn.ModuleList(stage).parameters():
             owner.setdefault(id(weight), place)
     return {key for key, place in owner.items() if place < first or place >= len(stages) - last}
-
-
-def training_bytes(model: nn.Module, *, optimizer: str = "adamw") -> int:
-    """Bytes of gradients and optimizer states while the model trains; optimizer: a name in `STATES`.
-
-    Activations come on top and depend on the batch: `training.estimate` measures a whole step.
-    """
-    if optimizer not in STATES:
-        raise ValueError(f"optimizer {optimizer!r}: choose one of {', '.join(STATES)}")
-    gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return gradients * (1 + STATES[optimizer])
 
 
 # --- LoRA (Hu et al. 2022) --------------------------------------------------------------------------------------------
@@ -210,18 +198,6 @@ def replay_batches(new: Callable, old: Callable) -> Callable:
     return batches
 
 
-def anchored_loss(loss: Callable, penalty: Callable[[nn.Module], Tensor]) -> Callable:
-    """``loss(model, batch) + strength * penalty(model)`` with ``strength`` as a knob.
-
-    penalty: as ``lambda model: ewc_penalty(model, fisher, start)``.
-    """
-
-    def anchored(model: nn.Module, batch: object, *, strength: float = 1.0) -> Tensor:
-        return loss(model, batch) + strength * penalty(model)
-
-    return anchored
-
-
 def l2_sp_penalty(model: nn.Module, reference: Weights) -> Tensor:
     """Half the squared distance from the start: 1/2 sum (w - w0)² (L2-SP, Li et al. 2018).
 
@@ -278,12 +254,6 @@ def spectrum_of_update(before: Weights, after: nn.Module) -> dict[str, Tensor]:
     """
     matrices = {name: old for name, old in _by_name(before).items() if old.ndim == 2}
     return {name: torch.linalg.svdvals(move.cpu().double()) for name, move in _moves(after, matrices)}
-
-
-def effective_rank(singular_values: Tensor) -> float:
-    """exp of the entropy of the singular values' shares (Roy & Vetterli 2007); 0 for a zero matrix."""
-    total = singular_values.sum()
-    return torch.special.entr(singular_values / total).sum().exp().item() if total > 0 else 0.0
 
 
 def rank_for(singular_values: Tensor, share: float = 0.9) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
+from torch import nn
 
 from course_utils import figures, finetuning, models, training
 from course_utils.live import (
@@ -75,6 +76,11 @@ def freeze_panel(*, title: str) -> TrainingPanel:
 # --- what it costs --------------------------------------------------------------------------------------------------
 
 
+def training_bytes(model: nn.Module) -> int:
+    """Bytes of gradients, and of the two numbers that AdamW keeps for each trained weight."""
+    return 3 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
 @cache
 def _costs(count: str) -> list[float]:
     runs = {way: questions.question_recipe(moves=way) for way in WAYS}
@@ -82,7 +88,7 @@ def _costs(count: str) -> list[float]:
         return [1000 * training.estimate(recipe, trial_steps=8).step_seconds for recipe in runs.values()]
     trained = [recipe.start(0).model for recipe in runs.values()]
     if count == "memory":
-        return [finetuning.training_bytes(model) / 1000 for model in trained]
+        return [training_bytes(model) / 1000 for model in trained]
     return [models.count_parameters(model, trainable_only=True) for model in trained]
 
 
