@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from chapters.digits import SHIFTS, shift_digits
 from chapters.pretraining.characters import CharTokenizer, manual_text, own_text, text_batches, text_rows, text_split
 from chapters.stories.abilities import ability_accuracy, ability_masks, judge, story_facts
 from chapters.stories.questions import draw_questions, question_rows
@@ -134,7 +135,7 @@ def test_an_unknown_style_is_refused(style):
     lambda seed: data.stories(1, seed=seed),
     lambda seed: draw_questions(1, seed=seed),
     lambda seed: data.digits_split(seed),
-    lambda seed: data.shift_digits(torch.zeros(1, 64), "noisy", seed=seed),
+    lambda seed: shift_digits(torch.zeros(1, 64), "noisy", seed=seed),
 ])  # fmt: skip
 def test_a_seed_that_is_no_whole_number_is_refused(draw, seed):
     with pytest.raises(ValueError, match=f"seed {seed!r}: expected a whole number"):
@@ -631,23 +632,23 @@ def test_a_split_holds_out_each_image_once():
             data.digits_split(test=test)
 
 
-@pytest.mark.parametrize("shift", data.SHIFTS)
+@pytest.mark.parametrize("shift", SHIFTS)
 def test_shifts_keep_shape_and_range_and_follow_their_seed(shift):
     images_, _ = data.digits()
     before = images_.clone()
-    shifted = data.shift_digits(images_, shift, seed=3)
+    shifted = shift_digits(images_, shift, seed=3)
     assert shifted.shape == images_.shape and shifted.dtype == torch.float32
     assert 0 <= shifted.min() and shifted.max() <= 1
     assert torch.equal(images_, before)
-    assert torch.equal(shifted, data.shift_digits(images_, shift, seed=3))
-    assert not torch.equal(shifted, data.shift_digits(images_, shift, seed=4))
+    assert torch.equal(shifted, shift_digits(images_, shift, seed=3))
+    assert not torch.equal(shifted, shift_digits(images_, shift, seed=4))
     assert not torch.equal(shifted, images_)
 
 
 def test_a_moved_digit_is_itself_one_pixel_away():
     images_ = data.digits()[0][:200].view(-1, 8, 8)
     ways = set()
-    for image, moved in zip(images_, data.shift_digits(images_, "moved"), strict=True):
+    for image, moved in zip(images_, shift_digits(images_, "moved"), strict=True):
         found = []
         for step, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
             rolled = image.roll(step, axis)
@@ -663,16 +664,16 @@ def test_noise_has_the_spread_it_says_and_turning_keeps_the_ink():
     cut = 0.5 / 0.3  # black and white are this many standard deviations from grey
     outside, height = math.erfc(cut / 2**0.5), math.exp(-(cut**2) / 2) / (2 * math.pi) ** 0.5
     spread = 0.3 * (1 - outside - 2 * cut * height + cut**2 * outside) ** 0.5  # of a normal cut at both ends
-    assert data.shift_digits(grey, "noisy").std().item() == pytest.approx(spread, rel=0.01)
+    assert shift_digits(grey, "noisy").std().item() == pytest.approx(spread, rel=0.01)
     ring = torch.zeros(200, 8, 8)
     ring[:, 3:5, 3:5] = 1  # turning its own middle changes little of a square
-    turned = data.shift_digits(ring, "rotated")
+    turned = shift_digits(ring, "rotated")
     assert torch.allclose(turned.sum((1, 2)), torch.tensor(4.0), atol=0.8)
     rows, columns = torch.meshgrid(torch.arange(8.0) - 3.5, torch.arange(8.0) - 3.5, indexing="ij")
     for axis in (rows, columns):  # it stays where it was
         assert torch.allclose((turned * axis).sum((1, 2)), torch.tensor(0.0), atol=1e-4)
     with pytest.raises(ValueError, match="shift 'blurred': choose one of moved, noisy, rotated"):
-        data.shift_digits(grey, "blurred")
+        shift_digits(grey, "blurred")
 
 
 # --- real text -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn import functional as F
 
+from chapters.finetuning import ranks
 from chapters.finetuning.panel_finetuning import training_bytes
 from course_utils import finetuning as ft
 from course_utils import training
@@ -583,15 +584,15 @@ def test_the_spectrum_of_a_lora_update_ends_at_its_rank():
     start = copy.deepcopy(model)
     adapters = ft.add_lora_(model, rank=3)
     shake_(adapters)
-    spectra = ft.spectrum_of_update(start, ft.merge_lora_(copy.deepcopy(model)))
+    spectra = ranks.spectrum_of_update(start, ft.merge_lora_(copy.deepcopy(model)))
     assert set(spectra) == {name for name, p in start.named_parameters() if p.ndim == 2}
     for name, adapter in adapters.items():
         values = spectra[f"{name}.weight"]
         expected = torch.linalg.svdvals(adapter.update.detach().double())
         torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-6)
         assert values[3] < 1e-5 * values[0]
-        assert ft.rank_for(values, share=0.9999) == 3
-    assert ft.rank_for(spectra["embed.weight"]) == 0
+        assert ranks.rank_for(values, share=0.9999) == 3
+    assert ranks.rank_for(spectra["embed.weight"]) == 0
 
 
 @pytest.mark.parametrize(("values", "ninety"), [
@@ -599,13 +600,13 @@ def test_the_spectrum_of_a_lora_update_ends_at_its_rank():
 ])  # fmt: skip
 def test_ranks_of_known_spectra(values, ninety):
     values = torch.tensor(values, dtype=torch.float64)
-    assert ft.rank_for(values) == ninety  # 3² / (3² + 1²) is 0.9
+    assert ranks.rank_for(values) == ninety  # 3² / (3² + 1²) is 0.9
 
 
 def test_a_share_of_a_spectrum_lies_between_nothing_and_all():
     for share in (0, 1.5, math.nan):
         with pytest.raises(ValueError, match="expected above 0, up to 1"):
-            ft.rank_for(torch.ones(3), share)
+            ranks.rank_for(torch.ones(3), share)
 
 
 def test_the_spectrum_needs_models_of_the_same_names():
@@ -613,4 +614,4 @@ def test_the_spectrum_needs_models_of_the_same_names():
     start = copy.deepcopy(model)
     ft.add_lora_(model)
     with pytest.raises(ValueError, match="blocks.0.attention.qkv.weight: the model has nothing"):
-        ft.spectrum_of_update(start, model)
+        ranks.spectrum_of_update(start, model)

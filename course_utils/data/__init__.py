@@ -5,6 +5,6 @@ the training loop moves them.
 """
 
 from course_utils.data.grammar import STORY_VOCAB, grammatical, stories, story_log_prob
-from course_utils.data.images import SHIFTS, digits, digits_split, shift_digits
+from course_utils.data.images import digits, digits_split
 from course_utils.data.rows import StoryTokenizer, row_batches, story_rows
 from course_utils.data.rungs import ladder, stories_entropy

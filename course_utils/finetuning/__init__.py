@@ -10,7 +10,5 @@ from course_utils.finetuning.methods import (
     freeze_,
     l2_sp_penalty,
     merge_lora_,
-    rank_for,
     replay_batches,
-    spectrum_of_update,
 )

@@ -421,7 +421,7 @@ panels.RankPanel(update, title="LoRA's rank beside the full update")
 stored = ended("accuracy", lr=2e-3, counted="the answer")
 claim("this full fine-tuning is one of the stored runs, and ends within 4 points of it",
       abs(questions.answers(full)["accuracy"] - stored[0]) < 0.04)
-needed = {name: finetuning.rank_for(values, 0.9) for name, values in update.items()}
+needed = {name: ranks.rank_for(values, 0.9) for name, values in update.items()}
 wide = [count for name, count in needed.items() if name.endswith("attention in")]
 claim("both matrices of 64 × 192 need 12 to 28 directions for 90 % of the full update",
       min(wide) >= 12 and max(wide) <= 28, fewest=min(wide), most=max(wide))

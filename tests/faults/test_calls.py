@@ -7,6 +7,7 @@ import torch
 from scipy.integrate import quad
 from torch import nn
 
+from chapters.finetuning import ranks
 from chapters.initialization.memory import training_memory
 from chapters.initialization.theory import correlation_map, edge_of_chaos, initial_loss
 from course_utils import data, finetuning, runtime
@@ -158,7 +159,7 @@ def fisher(inputs, targets):
     (lambda: fisher(torch.zeros(2, 4), torch.zeros(2)), ValueError, "float32.*expected one whole number for each"),
     (lambda: finetuning.fisher_diagonal(MLP([4, 3]), (torch.zeros(2, 4), torch.zeros(2).long())), ValueError,
      r"batches gave a Tensor: expected a list of pairs \[\(inputs, targets\)\]"),
-    (lambda: finetuning.rank_for(torch.ones(3), math.nan), ValueError, "share nan: expected above 0"),
+    (lambda: ranks.rank_for(torch.ones(3), math.nan), ValueError, "share nan: expected above 0"),
     (lambda: training_memory("gpt2", batch=math.nan), ValueError, "batch nan: expected a whole number"),
     (lambda: training_memory("gpt2", batch=1.5), ValueError, "batch 1.5: expected a whole number"),
     (lambda: training_memory("gpt2", batch="2"), ValueError, "batch '2': expected a whole number"),

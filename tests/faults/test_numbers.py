@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from chapters.digits import shift_digits
+from chapters.finetuning import ranks
 from chapters.initialization.panel_signal import signal_lab
 from chapters.initialization.probes import statistics
 from chapters.pretraining.ngrams import bigram_counts
@@ -143,9 +145,9 @@ def test_stories_may_be_counted_in_few_bits(dtype):
 @pytest.mark.parametrize("shift", ["moved", "noisy", "rotated"])
 def test_images_of_any_kind_are_shifted_alike(shift, dtype):
     images = (data.digits()[0][:5] > 0.5).float()
-    shifted = data.shift_digits(images.to(dtype), shift)
+    shifted = shift_digits(images.to(dtype), shift)
     assert shifted.dtype == (dtype if dtype.is_floating_point else torch.float32)
-    torch.testing.assert_close(shifted.double(), data.shift_digits(images, shift).double(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(shifted.double(), shift_digits(images, shift).double(), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 256.0, 1e4, 1e20])
@@ -175,7 +177,7 @@ def test_half_precision_sums_are_wide():
     model = MLP([100, 100]).half()
     start = {name: weight.detach() + 20 for name, weight in model.named_parameters()}
     assert finetuning.l2_sp_penalty(model, start).item() == pytest.approx(0.5 * 400 * 10_100, rel=0.01)
-    assert finetuning.rank_for(torch.tensor([300.0, 300.0, 1.0]).half(), 0.9) == 2
+    assert ranks.rank_for(torch.tensor([300.0, 300.0, 1.0]).half(), 0.9) == 2
     big = MLP([2, 2]).half()
     with torch.no_grad():
         big.layers[0].weight.fill_(60_000.0)

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from torch import nn
 
-from course_utils import figures, finetuning, models, training
+from course_utils import figures, models, training
 from course_utils.live import (
     Choice,
     CurvesView,
@@ -222,7 +222,7 @@ class _Ranks:
     def draw(self, traces: Sequence[Trace]) -> dict:
         names = list(self.panel.full)
         places = np.arange(len(names))
-        full = np.array([finetuning.rank_for(one, 0.9) for one in self.panel.full.values()])
+        full = np.array([ranks.rank_for(one, 0.9) for one in self.panel.full.values()])
         series = [figures.Series(name="everything trained", x=places, y=full, style=3, faded=True, markers=True)]
         for trace in traces:
             now = np.array([trace.histories[0].curves[name].last for name in names])
