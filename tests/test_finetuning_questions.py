@@ -9,7 +9,7 @@ import torch
 from chapters.finetuning import panel_finetuning as panels
 from chapters.finetuning import questions, ranks
 from chapters.stories import question_accuracy
-from course_utils import checkpoint, data, finetuning, training
+from course_utils import checkpoint, data, training
 from course_utils.live.views import Trace
 from course_utils.models import count_parameters
 from course_utils.training import History
@@ -152,7 +152,7 @@ def test_the_update_has_at_most_the_rank_of_lora_and_its_merge_answers_the_same(
     assert ranks.largest_difference(run.model) < 1e-5
     for name, values in ranks.spectra(run.model).items():
         assert values[1] > 1e-3 and values[2:].max() < 1e-4 * values[0]
-        assert run.history[name].last == finetuning.rank_for(values, 0.9)
+        assert run.history[name].last == ranks.rank_for(values, 0.9)
         assert run.history[f"{name} #0"].last == pytest.approx(values[0].item())
     assert "no probability changes" in run.history.texts["merged"]
 

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,45 @@ def test_a_chapter_knows_no_other_chapter(path):
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_a_notebook_needs_one_chapter(path):
     assert len(chapters_of(path)) <= 1, "put what two notebooks need into a shared recipe, or into course_utils"
+
+
+def words_of(node):
+    """Every name that a piece of source reads: variables, attributes, and what it imports."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
+            yield part.id
+        elif isinstance(part, ast.Attribute):
+            yield part.attr
+        elif isinstance(part, ast.ImportFrom):
+            yield from (alias.name for alias in part.names)
+
+
+def defined(node):
+    """The names that a statement at a module's top defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+
+
+@cache
+def readers():
+    """For each name that anything but a test reads: the statements that do, as (file, line of the statement)."""
+    folders = [ROOT / "tools", ROOT / "benchmarks"]
+    files = [path for path in FILES if path.name != "__init__.py"] + CHAPTERS + SOURCES
+    found = defaultdict(set)
+    for path in files + [path for folder in folders for path in folder.rglob("*.py")]:
+        for node in ast.parse(path.read_text()).body:
+            for word in words_of(node):
+                found[word].add((path, node.lineno))
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=label)
+def test_a_public_name_is_used_by_more_than_tests(path):
+    alone = [f"line {node.lineno}: {name}" for node in ast.parse(path.read_text()).body for name in defined(node)
+             if not name.startswith("_") and not readers()[name] - {(path, node.lineno)}]  # fmt: skip
+    assert alone == [], "use it in a chapter, or take it out with its tests"
 
 
 @pytest.mark.parametrize("path", FILES + CHAPTERS, ids=label)

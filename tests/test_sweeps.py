@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from chapters.initialization.maximal_update import mup_groups, mup_learning_rates
 from course_utils import data, initialization, runtime, sweeps, training
 from course_utils.models import GPT, MLP, GPTConfig
 
@@ -128,11 +129,11 @@ def test_learning_rates_by_parameter_as_mup_needs_them():
         return initialization.initialize_(MLP([64, 48, 48, 10]), "mup", generator=generator, base_width=16)
 
     batches = [digit_batches(runtime.generator(0))]
-    factors = initialization.mup_learning_rates(build(runtime.generator(0)), base_width=16)
+    factors = mup_learning_rates(build(runtime.generator(0)), base_width=16)
     sweep = sweeps.train_many(build, batches, steps=5, lr=[1e-3, 1e-2], lr_factors=factors, device="cpu")
     for k, lr in enumerate([1e-3, 1e-2]):
         model = build(runtime.generator(0))
-        groups = initialization.mup_groups(model, lr=lr, base_width=16)
+        groups = mup_groups(model, lr=lr, base_width=16)
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
         for _ in range(5):
             optimizer.zero_grad()

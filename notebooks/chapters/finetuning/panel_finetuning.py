@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from torch import nn
 
-from course_utils import figures, finetuning, models, training
+from course_utils import figures, models, training
 from course_utils.live import (
     Choice,
     CurvesView,
@@ -101,6 +102,11 @@ def freeze_panel(*, title: str) -> TrainingPanel:
 # --- what it costs --------------------------------------------------------------------------------------------------
 
 
+def training_bytes(model: nn.Module) -> int:
+    """Bytes of gradients, and of the two numbers that AdamW keeps for each trained weight."""
+    return 3 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
 @cache
 def _costs(count: str) -> list[float]:
     runs = {way: questions.question_recipe(moves=way) for way in WAYS}
@@ -108,7 +114,7 @@ def _costs(count: str) -> list[float]:
         return [1000 * training.estimate(recipe, trial_steps=8).step_seconds for recipe in runs.values()]
     trained = [recipe.start(0).model for recipe in runs.values()]
     if count == "memory":
-        return [finetuning.training_bytes(model) / 1000 for model in trained]
+        return [training_bytes(model) / 1000 for model in trained]
     return [models.count_parameters(model, trainable_only=True) for model in trained]
 
 
@@ -242,7 +248,7 @@ class _Ranks:
     def draw(self, traces: Sequence[Trace]) -> dict:
         names = list(self.panel.full)
         places = np.arange(len(names))
-        full = np.array([finetuning.rank_for(one, 0.9) for one in self.panel.full.values()])
+        full = np.array([ranks.rank_for(one, 0.9) for one in self.panel.full.values()])
         series = [figures.Series(name="everything trained", x=places, y=full, style=3, faded=True, markers=True)]
         for trace in traces:
             now = np.array([trace.histories[0].curves[name].last for name in names])

@@ -11,6 +11,7 @@ from course_utils import data, figures
 from course_utils.finetuning import average, interpolate
 from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider, TrainingPanel
 
+from ..digits import SHIFTS
 from ..stories import Models
 from . import keeping, questions, shift, transfer
 from .panel_finetuning import AGAINST, BOTH, CONTROLS, FORGOTTEN, METER
@@ -147,7 +148,7 @@ def worlds_panel(*, title: str) -> Explorer:
 
     last = len(shift.test_worlds()[shift.INSIDE]) - SHOWN
     return Explorer(draw, title=title, controls={
-        "world": (Choice(label="world", options=tuple(data.SHIFTS), help="What is done to a digit."), "moved"),
+        "world": (Choice(label="world", options=tuple(SHIFTS), help="What is done to a digit."), "moved"),
         "first": (Slider(label="from image", low=0, high=last, step=1, whole=True, firm=True, help="Which images."), 0),
     })  # fmt: skip
 

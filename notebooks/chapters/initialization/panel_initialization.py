@@ -8,13 +8,13 @@ import torch
 
 from course_utils import figures, runtime, training
 from course_utils.data import STORY_VOCAB, digits_split
-from course_utils.initialization import NAMED_MODELS, TrainingMemory, parameter_count, training_memory
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TrainingPanel
 from course_utils.live.controls import button
 from course_utils.models import GPT, MLP, GPTConfig
 
 from ..stories import story_recipe
 from . import studies
+from .memory import NAMED_MODELS, TrainingMemory, parameter_count, training_memory
 
 # --- section 1: what fits -----------------------------------------------------------------------------------------
 

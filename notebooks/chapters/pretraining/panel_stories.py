@@ -12,6 +12,7 @@ from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider
 from course_utils.live.controls import LABELS
 
 from ..stories import Models, story_pool, write_story
+from .ngrams import ngram_tables
 
 WRITTEN = CurvesView(
     title="What is right in 24 stories that it writes",
@@ -35,7 +36,7 @@ def guesser_panel(models: Models, *, stories: int = 2000) -> Explorer:
     tokenizer = data.StoryTokenizer()
     (story,) = data.stories(1, seed=11)
     tokens = torch.tensor([tokenizer.begin, *tokenizer.encode(story), tokenizer.end])
-    tables = pretraining.ngram_tables(story_pool(stories))
+    tables = ngram_tables(story_pool(stories))
 
     def chances(who: str, place: int) -> torch.Tensor:
         if who in models:

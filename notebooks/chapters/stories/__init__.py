@@ -15,6 +15,9 @@ from course_utils.models import GPT, GPTConfig
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, constant, cosine
 
+from .abilities import ability_accuracy, judge
+from .questions import draw_questions, question_rows
+
 HELD_OUT_SEED = 1_000_003  # of stories that nothing trains on
 HELD_OUT = 64  # stories measured on the way, in one pass
 WRITTEN = 24  # stories that a model writes to be judged
@@ -88,11 +91,11 @@ def held_out_loss(model: GPT, *, stories: int = 500) -> float:
 
 @torch.no_grad()
 def evaluate(model: GPT, generator: torch.Generator) -> dict[str, float]:
-    """Held-out loss, and the share of held-out tokens guessed right for each ability (`data.ability_masks`)."""
+    """Held-out loss, and the share of held-out tokens guessed right for each ability (`ability_masks`)."""
     device = next(model.parameters()).device
     tokens, targets = (rows.to(device) for rows in _cut(story_pool(HELD_OUT, HELD_OUT_SEED), model.config.context))
     logits, loss = model(tokens, targets)
-    return {"held-out": loss.item()} | data.ability_accuracy(logits, tokens, targets)
+    return {"held-out": loss.item()} | ability_accuracy(logits, tokens, targets)
 
 
 def write_story(model: GPT, prompt: str = "", *, generator: torch.Generator, **how) -> str:
@@ -113,7 +116,7 @@ def story_sample(model: GPT, generator: torch.Generator) -> str:
 
 @torch.no_grad()
 def judge_written(model: GPT, generator: torch.Generator, *, stories: int = WRITTEN) -> dict[str, float]:
-    """What is right in stories that the model writes, by ability, as "written syntax" and so on (`data.judge`).
+    """What is right in stories that the model writes, by ability, as "written syntax" and so on (`judge`).
 
     A share of the stories that show the ability; 0 where none does. "written syntax" is the share of stories that
     the grammar could have written, from the first word to the last.
@@ -121,7 +124,7 @@ def judge_written(model: GPT, generator: torch.Generator, *, stories: int = WRIT
     tokenizer, device = data.StoryTokenizer(), next(model.parameters()).device
     start = torch.full((stories, 1), tokenizer.begin, device=device)
     made = sample(model, start, steps=model.config.context - 1, generator=generator, stop=tokenizer.end)
-    verdicts = [data.judge(tokenizer.decode(row)) for row in made]
+    verdicts = [judge(tokenizer.decode(row)) for row in made]
     return {f"written {ability}": _share(verdict[ability] for verdict in verdicts) for ability in verdicts[0]}
 
 
@@ -218,7 +221,7 @@ QUESTION_LR = {"pretrained": 2e-3, "scratch": 5e-3}  # the better of 1e-3, 2e-3 
 
 @cache
 def _questions(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return data.question_rows(data.questions(count, seed=seed))
+    return question_rows(draw_questions(count, seed=seed))
 
 
 @torch.no_grad()
