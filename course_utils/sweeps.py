@@ -50,25 +50,43 @@ class _Narrow(torch.autograd.Function):
 class Stack(nn.Module):
     """K `MLP`s of one shape side by side: input (batch, in) for all, or (K, batch, in) -> output (K, batch, classes).
 
-    Its parameters are theirs in order, a matrix as (K, out, in) and a vector as (K, 1, out).
+    Its parameters are their matrices, (K, out, in), and all vectors of one learning rate in one, (K, 1, values).
     """
 
-    def __init__(self, networks: Sequence[MLP]):
+    def __init__(self, networks: Sequence[MLP], lr_factors: Mapping[str, float]):
         super().__init__()
         self.count, self.like = len(networks), (networks[0],)  # in a tuple: its weights are not this module's
         self.act = nn.ReLU(inplace=True) if isinstance(networks[0].act, nn.ReLU) else networks[0].act
         named = [dict(network.named_parameters()) for network in networks]
+        self.matrices = {name for name, weight in named[0].items() if weight.ndim > 1}
+        together: dict[object, list[str]] = {}
         for name in named[0]:
-            weights = torch.stack([torch.atleast_2d(own[name].detach()) for own in named])
+            together.setdefault(name if name in self.matrices else lr_factors.get(name, 1.0), []).append(name)
+        self.held = [(names, [named[0][name].numel() for name in names]) for names in together.values()]
+        for number, (names, _) in enumerate(self.held):
+            rows = [torch.cat([torch.atleast_2d(own[name].detach()) for name in names], -1) for own in named]
+            weights = torch.stack(rows)
             if weights.shape[1] >= NARROW:  # in memory as the product gives its gradient, which else would be copied
                 weights = weights.mT.contiguous().mT
-            self.register_parameter(name.replace(".", " "), nn.Parameter(weights))
+            self.register_parameter(str(number), nn.Parameter(weights))
+
+    def by_name(self) -> dict[str, Tensor]:
+        """The weights by their names in a network: matrices (K, out, in), vectors (K, 1, values)."""
+        found = {}
+        for (names, sizes), held in zip(self.held, self._parameters.values(), strict=True):
+            found.update(zip(names, held.split(sizes, -1) if len(names) > 1 else [held], strict=True))
+        return found
+
+    def trained(self) -> Iterator[tuple[str, bool, Tensor, Tensor]]:
+        """Each parameter: the name of what it holds, whether these are matrices, and it, also by network: (K, ...)."""
+        for (names, _), held in zip(self.held, self.parameters(), strict=True):
+            yield names[0], names[0] in self.matrices, held, held.detach()
 
     def forward(self, x: Tensor) -> Tensor:
-        (like,), weights = self.like, self._parameters
+        (like,), weights = self.like, self.by_name()
         x = x.expand(self.count, *x.shape[-2:])
         for number, norm in enumerate([*like.norms, None]):
-            matrix, bias = weights[f"layers {number} weight"], weights.get(f"layers {number} bias")
+            matrix, bias = weights[f"layers.{number}.weight"], weights.get(f"layers.{number}.bias")
             if bias is None or matrix.shape[1] < NARROW:
                 out = _Narrow.apply(x, matrix, bias)  # (K, batch, out)
             else:
@@ -77,7 +95,7 @@ class Stack(nn.Module):
                 return out
             if isinstance(norm, nn.LayerNorm):
                 out = F.layer_norm(out, norm.normalized_shape, eps=norm.eps)
-                out = torch.addcmul(weights[f"norms {number} bias"], out, weights[f"norms {number} weight"])
+                out = torch.addcmul(weights[f"norms.{number}.bias"], out, weights[f"norms.{number}.weight"])
             out = self.act(out)
             x = x + out if like.residual and out.shape == x.shape else out
 
@@ -100,18 +118,13 @@ class Stack(nn.Module):
 
         return vmap(one, in_dims=(0, None if shared else 0))(answers, batch)
 
-    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """The trained weights: their name in a network, they, and they as K networks know them: (K, ...)."""
-        for (name, own), weights in zip(self.like[0].named_parameters(), self.parameters(), strict=True):
-            yield name, weights, weights.detach().view(self.count, *own.shape)
-
 
 class Alone(nn.Module):
     """Any other network, in the place of a `Stack` of one."""
 
     count = 1
 
-    def __init__(self, networks: Sequence[nn.Module]):
+    def __init__(self, networks: Sequence[nn.Module], _: Mapping[str, float]):
         super().__init__()
         (self.network,) = networks
 
@@ -122,17 +135,18 @@ class Alone(nn.Module):
     def losses(self, loss: Loss, batches: Sequence[Batch]) -> Tensor:
         return loss(self.network, batches[0])[None]
 
-    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        weights = self.network.named_parameters()
-        return ((name, weight, weight.detach()[None]) for name, weight in weights if weight.requires_grad)
+    def by_name(self) -> dict[str, Tensor]:
+        return {name: weight[None] for name, weight in self.network.named_parameters()}
+
+    def trained(self) -> Iterator[tuple[str, bool, Tensor, Tensor]]:
+        for name, weight in self.network.named_parameters():
+            if weight.requires_grad:
+                yield name, weight.ndim > 1, weight, weight.detach()[None]
 
 
 def _shape(network: nn.Module) -> tuple:
     """What must agree for two networks to compute the same function of their weights."""
-    parts = [
-        (name, type(part), {key: value for key, value in vars(part).items() if not key.startswith("_")})
-        for name, part in network.named_modules()
-    ]
+    parts = [(type(part), {key: vars(part)[key] for key in vars(part) if key[0] != "_"}) for part in network.modules()]
     return parts, [(name, weight.shape, weight.dtype) for name, weight in network.named_parameters()]
 
 
@@ -157,7 +171,8 @@ class Fleet(nn.Module):
         self.settings, self.lr_factors = list(zip(lr or ones, weight_decay or ones, strict=True)), lr_factors or {}
         groups = groupby(networks, key=lambda network: _shape(network) if _plain(network) else object())
         alike = [list(group) for _, group in groups]
-        self.stacks = nn.ModuleList(Stack(group) if _plain(group[0]) else Alone(group) for group in alike)
+        kinds = [Stack if _plain(group[0]) else Alone for group in alike]
+        self.stacks = nn.ModuleList(kind(group, self.lr_factors) for kind, group in zip(kinds, alike, strict=True))
         self.rows: list[tuple[Tensor, list[Tensor]]] = []  # weights, and their rows of each learning rate
         self.seen: list[list[float]] = []  # every step's losses
         self.diverged_at: list[int | None] = [None] * len(networks)
@@ -169,7 +184,8 @@ class Fleet(nn.Module):
     def loss(self, batches: Sequence[Batch], loss: Loss = default_loss) -> Tensor:
         """The mean loss of those that have not diverged, with the gradient of the sum; a batch for each network."""
         given = iter(batches)
-        each = torch.cat([stack.losses(loss, list(islice(given, stack.count))) for stack in self.stacks])
+        found = [stack.losses(loss, list(islice(given, stack.count))) for stack in self.stacks]
+        each = torch.cat(found) if len(found) > 1 else found[0]  # (networks,)
         if each.ndim != 1:
             raise TypeError(f"loss gave {kind_of(each[0])}: expected a tensor that is one number, such as a mean")
         self.stopped = [step is not None for step in self.diverged_at]
@@ -194,13 +210,13 @@ class Fleet(nn.Module):
         settings = iter(self.settings)
         for stack in self.stacks:
             own = [(both, len(list(same))) for both, same in groupby(islice(settings, stack.count))]
-            for name, weights, by_network in stack.named():
+            for name, matrix, weights, _ in stack.trained():
                 rows = [weights]
                 if len(own) > 1:
                     rows = [part.requires_grad_() for part in weights.detach().split([count for _, count in own])]
                     self.rows.append((weights, rows))
                 for ((lr, decay), _), part in zip(own, rows, strict=True):
-                    factors = lr * self.lr_factors.get(name, 1.0), decay if by_network.ndim > 2 else 0.0
+                    factors = lr * self.lr_factors.get(name, 1.0), decay if matrix else 0.0
                     groups.setdefault(factors, []).append(part)
         return [{"params": params, "rate": rate, "decays": decays} for (rate, decays), params in groups.items()]
 
@@ -212,7 +228,7 @@ class Fleet(nn.Module):
                 part.grad = gradient
         masks = torch.tensor(self.stopped).split([stack.count for stack in self.stacks]) if any(self.stopped) else ()
         kept = [(weights, mask, weights[mask]) for mask, stack in zip(masks, self.stacks, strict=False)
-                for _, _, weights in stack.named()]  # fmt: skip
+                for *_, weights in stack.trained()]  # fmt: skip
         yield
         for weights, mask, before in kept:
             weights[mask] = before
@@ -298,8 +314,9 @@ def train_many(
     losses = torch.full((steps, len(runs)), math.nan, dtype=torch.float64)
     losses[: len(fleet.seen)] = torch.tensor(fleet.seen, dtype=torch.float64)[:, back]
     diverged_at = tuple(fleet.diverged_at[place] for place in back)
-    named = [{name: weights for name, _, weights in stack.named()} for stack in fleet.stacks]
-    parameters = {name: torch.cat([weights[name] for weights in named])[back] for name in named[0]}
+    stacked = [stack.by_name() for stack in fleet.stacks]
+    parameters = {name: torch.cat([own[name] for own in stacked])[back].detach().view(-1, *weight.shape)
+                  for name, weight in runs[0].model.named_parameters()}  # fmt: skip
     return Sweep(losses, diverged_at, parameters, test and _accuracy(fleet, *test)[back])
 
 
