@@ -50,43 +50,25 @@ class _Narrow(torch.autograd.Function):
 class Stack(nn.Module):
     """K `MLP`s of one shape side by side: input (batch, in) for all, or (K, batch, in) -> output (K, batch, classes).
 
-    Its parameters are their matrices, (K, out, in), and all vectors of one learning rate in one, (K, 1, values).
+    Its parameters are theirs in order: a matrix as (K, out, in), a vector as (K, 1, values).
     """
 
-    def __init__(self, networks: Sequence[MLP], lr_factors: Mapping[str, float]):
+    def __init__(self, networks: Sequence[MLP]):
         super().__init__()
         self.count, self.like = len(networks), (networks[0],)  # in a tuple: its weights are not this module's
         self.act = nn.ReLU(inplace=True) if isinstance(networks[0].act, nn.ReLU) else networks[0].act
         named = [dict(network.named_parameters()) for network in networks]
-        self.matrices = {name for name, weight in named[0].items() if weight.ndim > 1}
-        together: dict[object, list[str]] = {}
         for name in named[0]:
-            together.setdefault(name if name in self.matrices else lr_factors.get(name, 1.0), []).append(name)
-        self.held = [(names, [named[0][name].numel() for name in names]) for names in together.values()]
-        for number, (names, _) in enumerate(self.held):
-            rows = [torch.cat([torch.atleast_2d(own[name].detach()) for name in names], -1) for own in named]
-            weights = torch.stack(rows)
+            weights = torch.stack([torch.atleast_2d(own[name].detach()) for own in named])
             if weights.shape[1] >= NARROW:  # in memory as the product gives its gradient, which else would be copied
                 weights = weights.mT.contiguous().mT
-            self.register_parameter(str(number), nn.Parameter(weights))
-
-    def by_name(self) -> dict[str, Tensor]:
-        """The weights by their names in a network: matrices (K, out, in), vectors (K, 1, values)."""
-        found = {}
-        for (names, sizes), held in zip(self.held, self._parameters.values(), strict=True):
-            found.update(zip(names, held.split(sizes, -1) if len(names) > 1 else [held], strict=True))
-        return found
-
-    def trained(self) -> Iterator[tuple[str, bool, Tensor, Tensor]]:
-        """Each parameter: the name of what it holds, whether these are matrices, and it, also by network: (K, ...)."""
-        for (names, _), held in zip(self.held, self.parameters(), strict=True):
-            yield names[0], names[0] in self.matrices, held, held.detach()
+            self.register_parameter(name.replace(".", " "), nn.Parameter(weights))
 
     def forward(self, x: Tensor) -> Tensor:
-        (like,), weights = self.like, self.by_name()
+        (like,), weights = self.like, self._parameters
         x = x.expand(self.count, *x.shape[-2:])
         for number, norm in enumerate([*like.norms, None]):
-            matrix, bias = weights[f"layers.{number}.weight"], weights.get(f"layers.{number}.bias")
+            matrix, bias = weights[f"layers {number} weight"], weights.get(f"layers {number} bias")
             if bias is None or matrix.shape[1] < NARROW:
                 out = _Narrow.apply(x, matrix, bias)  # (K, batch, out)
             else:
@@ -95,7 +77,7 @@ class Stack(nn.Module):
                 return out
             if isinstance(norm, nn.LayerNorm):
                 out = F.layer_norm(out, norm.normalized_shape, eps=norm.eps)
-                out = torch.addcmul(weights[f"norms.{number}.bias"], out, weights[f"norms.{number}.weight"])
+                out = torch.addcmul(weights[f"norms {number} bias"], out, weights[f"norms {number} weight"])
             out = self.act(out)
             x = x + out if like.residual and out.shape == x.shape else out
 
@@ -103,8 +85,11 @@ class Stack(nn.Module):
         """Every network's loss on its own batch, (K,)."""
         shared = all(batch is batches[0] for batch in batches)
         batch = batches[0] if shared else tuple(torch.stack(parts) for parts in zip(*batches, strict=True))
+        if not isinstance(batch, list | tuple) or batch[0].ndim != (2 if shared else 3):
+            what = batches[0] if isinstance(batches[0], Tensor) else batches[0][0]
+            raise ValueError(f"a batch with {kind_of(what)}: expected ((batch, inputs), targets)")
         answers = self(batch[0])  # (K, batch, classes)
-        if loss is default_loss:  # written out, because vmap takes its time
+        if loss is default_loss and len(batch) == 2 and batch[1].ndim < batch[0].ndim:  # vmap takes its time
             each = F.cross_entropy(answers.mT, batch[1].expand(answers.shape[:2]), reduction="none")  # (K, batch)
             return each.sum(1) / (batch[1] != IGNORE).sum(-1)
 
@@ -118,13 +103,18 @@ class Stack(nn.Module):
 
         return vmap(one, in_dims=(0, None if shared else 0))(answers, batch)
 
+    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """The trained weights: their name in a network, the parameter, and by network: (K, ...)."""
+        for (name, own), weights in zip(self.like[0].named_parameters(), self.parameters(), strict=True):
+            yield name, weights, weights.detach().view(self.count, *own.shape)
+
 
 class Alone(nn.Module):
     """Any other network, in the place of a `Stack` of one."""
 
     count = 1
 
-    def __init__(self, networks: Sequence[nn.Module], _: Mapping[str, float]):
+    def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
         (self.network,) = networks
 
@@ -135,13 +125,9 @@ class Alone(nn.Module):
     def losses(self, loss: Loss, batches: Sequence[Batch]) -> Tensor:
         return loss(self.network, batches[0])[None]
 
-    def by_name(self) -> dict[str, Tensor]:
-        return {name: weight[None] for name, weight in self.network.named_parameters()}
-
-    def trained(self) -> Iterator[tuple[str, bool, Tensor, Tensor]]:
-        for name, weight in self.network.named_parameters():
-            if weight.requires_grad:
-                yield name, weight.ndim > 1, weight, weight.detach()[None]
+    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        named = self.network.named_parameters()
+        return ((name, weight, weight.detach()[None]) for name, weight in named if weight.requires_grad)
 
 
 def _shape(network: nn.Module) -> tuple:
@@ -171,8 +157,7 @@ class Fleet(nn.Module):
         self.settings, self.lr_factors = list(zip(lr or ones, weight_decay or ones, strict=True)), lr_factors or {}
         groups = groupby(networks, key=lambda network: _shape(network) if _plain(network) else object())
         alike = [list(group) for _, group in groups]
-        kinds = [Stack if _plain(group[0]) else Alone for group in alike]
-        self.stacks = nn.ModuleList(kind(group, self.lr_factors) for kind, group in zip(kinds, alike, strict=True))
+        self.stacks = nn.ModuleList(Stack(group) if _plain(group[0]) else Alone(group) for group in alike)
         self.rows: list[tuple[Tensor, list[Tensor]]] = []  # weights, and their rows of each learning rate
         self.seen: list[list[float]] = []  # every step's losses
         self.diverged_at: list[int | None] = [None] * len(networks)
@@ -210,13 +195,13 @@ class Fleet(nn.Module):
         settings = iter(self.settings)
         for stack in self.stacks:
             own = [(both, len(list(same))) for both, same in groupby(islice(settings, stack.count))]
-            for name, matrix, weights, _ in stack.trained():
+            for name, weights, by_network in stack.named():
                 rows = [weights]
                 if len(own) > 1:
                     rows = [part.requires_grad_() for part in weights.detach().split([count for _, count in own])]
                     self.rows.append((weights, rows))
                 for ((lr, decay), _), part in zip(own, rows, strict=True):
-                    factors = lr * self.lr_factors.get(name, 1.0), decay if matrix else 0.0
+                    factors = lr * self.lr_factors.get(name, 1.0), decay if by_network.ndim > 2 else 0.0
                     groups.setdefault(factors, []).append(part)
         return [{"params": params, "rate": rate, "decays": decays} for (rate, decays), params in groups.items()]
 
@@ -228,7 +213,7 @@ class Fleet(nn.Module):
                 part.grad = gradient
         masks = torch.tensor(self.stopped).split([stack.count for stack in self.stacks]) if any(self.stopped) else ()
         kept = [(weights, mask, weights[mask]) for mask, stack in zip(masks, self.stacks, strict=False)
-                for *_, weights in stack.trained()]  # fmt: skip
+                for *_, weights in stack.named()]  # fmt: skip
         yield
         for weights, mask, before in kept:
             weights[mask] = before
@@ -237,10 +222,11 @@ class Fleet(nn.Module):
 
 
 def fleet(builds: Sequence[Build]) -> Callable[[torch.Generator], Fleet]:
-    """For `training.Experiment(model=...)`: `MLP`s that each start as one alone does with the run's seed."""
+    """For `training.Experiment(model=...)`: networks that each start as one alone does with the run's seed."""
 
     def build(generator: torch.Generator) -> Fleet:
-        return Fleet([Experiment(model=one, batches=()).start(generator.initial_seed()).model for one in builds])
+        return Fleet([Experiment(model=one, batches=()).start(generator.initial_seed(), device="cpu").model
+                      for one in builds])  # fmt: skip
 
     return build
 
@@ -313,10 +299,10 @@ def train_many(
     fleet = finish(together.start(device=device)).model
     losses = torch.full((steps, len(runs)), math.nan, dtype=torch.float64)
     losses[: len(fleet.seen)] = torch.tensor(fleet.seen, dtype=torch.float64)[:, back]
-    diverged_at = tuple(fleet.diverged_at[place] for place in back)
-    stacked = [stack.by_name() for stack in fleet.stacks]
-    parameters = {name: torch.cat([own[name] for own in stacked])[back].detach().view(-1, *weight.shape)
-                  for name, weight in runs[0].model.named_parameters()}  # fmt: skip
+    ended = len(fleet.seen) if len(fleet.seen) < steps else None  # the run's own rule can stop the last ones with it
+    diverged_at = tuple(fleet.diverged_at[place] or ended for place in back)
+    named = zip(*(stack.named() for stack in fleet.stacks), strict=True)
+    parameters = {same[0][0]: torch.cat([weights for *_, weights in same])[back] for same in named}
     return Sweep(losses, diverged_at, parameters, test and _accuracy(fleet, *test)[back])
 
 

@@ -228,6 +228,19 @@ def test_targets_that_do_not_count_are_left_out_of_the_mean():
         assert max(differences(sweep, seed, alone(build, batches, steps=10, lr=1e-2, seed=seed))) < CLOSE
 
 
+def test_soft_targets_and_batches_that_a_sweep_cannot_read():
+    def soft(generator):
+        images, labels = exact_batches(generator)
+        return images, nn.functional.one_hot(labels, 10).double() * 0.9 + 0.01
+
+    build = mlp(dtype=torch.float64)
+    sweep = sweeps.train_many(build, soft, steps=5, lr=1e-2, seed=[0, 1], device="cpu")
+    assert max(differences(sweep, 1, alone(build, soft, steps=5, lr=1e-2, seed=1))) < CLOSE
+    for bad in (torch.ones(8, 64), (torch.ones(8, 1, 64), torch.zeros(8, dtype=torch.long))):
+        with pytest.raises(ValueError, match="expected ..batch, inputs., targets"):
+            sweeps.train_many(mlp(), lambda _, bad=bad: bad, steps=1, lr=1e-2, seed=[0, 1])
+
+
 # --- live -------------------------------------------------------------------------------------------------------------
 
 
