@@ -32,6 +32,7 @@ ROWS = (  # a module of the engine imports only from rows above its own
 )
 ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
 LINES = 350
+BUDGET = 7500  # lines of the whole engine
 SLOWER = 1.15  # how much longer importing the course may take than importing torch
 ON_DEMAND = {"plotly", "scipy", "sklearn", "transformers", "matplotlib", "kaleido", "PIL"}
 WIDGETS = {"IPython", "ipywidgets", "anywidget"}
@@ -162,6 +163,12 @@ def test_a_checkpoint_is_never_pickled(path):
 @pytest.mark.parametrize("path", [path for path in FILES if name_of(path) != "lesson"] + CHAPTERS, ids=label)
 def test_only_lessons_print(path):
     assert [line for line, name in called(path) if name == "print"] == []
+
+
+def test_the_engine_stays_within_its_budget():
+    lines = sum(len(path.read_text().splitlines()) for path in PACKAGE.rglob("*")
+                if path.suffix in {".py", ".js", ".css"})  # fmt: skip
+    assert lines <= BUDGET, f"course_utils has {lines} lines: what one notebook needs alone belongs beside it"
 
 
 def declared(*extras):

@@ -45,6 +45,8 @@ def _tree(widget: w.Widget) -> list[w.Widget]:
 class Frame:
     """A box of widgets with a sentence in its place where there is no kernel. Subclasses give `describe`."""
 
+    indent = ""  # of a sentence's further lines, as text
+
     def __init__(self, title: str):
         self.title = title
         self.error: BaseException | None = None
@@ -104,7 +106,7 @@ class Frame:
 
     def __repr__(self) -> str:
         lines = self.describe().splitlines()
-        return "\n".join(textwrap.fill(line, COLUMNS, subsequent_indent="  " * (len(lines) > 1)) for line in lines)
+        return "\n".join(textwrap.fill(line, COLUMNS, subsequent_indent=self.indent) for line in lines)
 
     def _repr_mimebundle_(self, **_):
         words = {"text/plain": repr(self)}
