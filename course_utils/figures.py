@@ -141,38 +141,26 @@ def points(
     title: str,
     x_title: str,
     y_title: str,
-    groups: Sequence[str] | None = None,
-    sides: Mapping[str, str | Sequence[str]] | None = None,
-    joined: Sequence[str] = (),
-    x_log: bool = False,
-    x_range: tuple[float, float] | None = None,
-    y_range: tuple[float, float] | None = None,
+    groups: Sequence[str],
 ) -> dict:
-    """Labelled points, coloured by ``groups``.
-
-    sides: group -> where its labels stand, such as "bottom right", or a list, one for each point; above by default.
-    joined: groups whose points a line joins, in the order given.  Ranges are in values, on a logarithmic axis, too.
-    """
-    groups = list(groups) if groups is not None else [""] * len(labels)
+    """Labelled points, coloured by ``groups``."""
     data = []
     for style, group in enumerate(dict.fromkeys(groups)):
         chosen = [i for i, name in enumerate(groups) if name == group]
         colour = PALETTE[style % len(PALETTE)]
         data.append({
-            "type": "scatter", "name": group, "showlegend": bool(group),
-            "mode": "lines+markers+text" if group in joined else "markers+text",
+            "type": "scatter", "name": group, "showlegend": True, "mode": "markers+text",
             "x": np.asarray(x)[chosen], "y": np.asarray(y)[chosen], "text": [labels[i] for i in chosen],
-            "textposition": (sides or {}).get(group, "top center"), "textfont": {"size": 11}, "cliponaxis": False,
+            "textposition": "top center", "textfont": {"size": 11}, "cliponaxis": False,
             "line": {"color": colour, "width": 1.6, "dash": DASHES[style % len(DASHES)]},
             "marker": {"size": 9, "color": colour, "symbol": style},
         })  # fmt: skip
-    axes = _axis(x_title, log=x_log, ends=x_range), _axis(y_title, ends=y_range)
-    return {"data": data, "layout": _layout(title, *axes, legend=True)}
+    return {"data": data, "layout": _layout(title, _axis(x_title), _axis(y_title), legend=True)}
 
 
 def _axis(title: str, *, log: bool = False, ends: tuple[float, float] | None = None) -> dict:
     look = {"gridcolor": "rgba(127,127,127,0.25)", "zeroline": False, "linecolor": NEUTRAL, "automargin": True}
-    ends = {} if ends is None else {"range": np.log10(ends).tolist() if log else list(ends)}
+    ends = {} if ends is None else {"range": list(ends)}
     return look | {"title": {"text": title}, "type": "log" if log else "linear"} | ends
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import pytest
 import torch
 
@@ -224,3 +225,15 @@ def test_costs_are_counted(count):
     everything, lora, biases, last = panels._costs(count)
     assert everything > lora > biases
     assert (lora, last) == ((8192, 64 * 116) if count == "weights" else (8192 * 12 / 1000, 64 * 116 * 12 / 1000))
+
+
+def test_ends_stand_where_they_are_told_and_are_joined_where_it_is_asked():
+    places = [1.0, 2.0, 3.0, 4.0]
+    spec = panels.frontier(places, places, list("abcd"), groups=["one", "two", "one", "two"], joined=["two"],
+                           sides={"one": "top center", "two": "top left"}, x_range=(0.1, 100), y_range=(0, 9),
+                           ticks=[1, 10])  # fmt: skip
+    one, two = spec["data"]
+    assert (one["mode"], two["mode"]) == ("markers+text", "lines+markers+text")
+    assert (one["textposition"], two["textposition"]) == ("top center", "top left")
+    assert spec["layout"]["xaxis"]["range"] == [-1, 2] and spec["layout"]["yaxis"]["range"] == [0, 9]
+    go.Figure(spec)

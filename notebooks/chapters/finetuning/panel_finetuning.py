@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -167,6 +167,35 @@ def _of_lora(row: dict, rank: int) -> str | None:
     return f"{row['lr']:g}" if row["moves"] == "LoRA" and row["rank"] == rank else None
 
 
+def frontier(
+    x: Sequence[float],
+    y: Sequence[float],
+    labels: Sequence[str],
+    *,
+    groups: Sequence[str],
+    joined: Sequence[str],
+    sides: Mapping[str, str | Sequence[str]],
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    ticks: Sequence[float],
+) -> dict:
+    """Where runs end, new against old, the old loss on a logarithmic axis.
+
+    joined: groups whose points a line joins, in the order given.  sides: group -> where its labels stand, such as
+    "bottom right", or a list, one for each point.
+    """
+    spec = figures.points(x, y, labels, groups=groups, title=AGAINST, x_title=FORGOTTEN,
+                          y_title="questions answered right")  # fmt: skip
+    for trace in spec["data"]:
+        trace["textposition"] = sides[trace["name"]]
+        if trace["name"] in joined:
+            trace["mode"] = "lines+markers+text"
+    spec["layout"]["xaxis"] |= {"type": "log", "range": np.log10(x_range).tolist(), "tickvals": list(ticks)}
+    spec["layout"]["yaxis"]["range"] = list(y_range)
+    spec["layout"]["height"] = 480
+    return spec
+
+
 def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
     """Stored runs as points: old loss and accuracy, means over seeds; rows as of the study "what_moves"."""
     rows = sorted((row for row in rows if row["counted"] == "the answer"), key=lambda row: row["lr"])
@@ -179,12 +208,9 @@ def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
                 if label is not None:
                     reached.setdefault((name, label), []).append((row["old"], row["accuracy"]))
         x, y = np.array([np.mean(values, axis=0) for values in reached.values()]).T
-        spec = figures.points(x, y, [label for _, label in reached], groups=[name for name, _ in reached],
-                              title=AGAINST, x_title=FORGOTTEN, y_title="questions answered right",
-                              sides=SIDES, joined=[name for name in FAMILIES if "learning rate" in name],
-                              x_log=True, x_range=(0.55, 9), y_range=(0.4 if min(y) > 0.4 else 0, 1.06))  # fmt: skip
-        spec["layout"]["xaxis"]["tickvals"] = [0.5, 1, 2, 4, 8]
-        spec["layout"]["height"] = 480
+        spec = frontier(x, y, [label for _, label in reached], groups=[name for name, _ in reached], sides=SIDES,
+                        joined=[name for name in FAMILIES if "learning rate" in name], x_range=(0.55, 9),
+                        y_range=(0.4 if min(y) > 0.4 else 0, 1.06), ticks=[0.5, 1, 2, 4, 8])  # fmt: skip
         best = min(((a, label) for (_, label), a, b in zip(reached, x, y, strict=True) if b > 0.9), default=None)
         words = f"{len(reached)} settings, means over seeds."
         if best is not None:
