@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional as F
 
-from course_utils.models import ACTIVATIONS, IGNORE, MLP
+from course_utils import runtime
+from course_utils.models import ACTIVATIONS, IGNORE, MLP, count_parameters
 from course_utils.training import Experiment, constant, default_loss, finish
 from course_utils.training.loop import diverged, kind_of
 
@@ -296,7 +297,9 @@ def train_many(
         loss=lambda fleet, drawn: fleet.loss([drawn[seed] for seed in whose], loss),
         knobs={"lr": 1.0, "weight_decay": 1.0},
     )
-    fleet = finish(together.start(device=device)).model
+    run = together.start(device=device)
+    runtime.use_threads(count_parameters(runs[0].model))  # as one alone: on a busy machine a second thread waits
+    fleet = finish(run).model
     losses = torch.full((steps, len(runs)), math.nan, dtype=torch.float64)
     losses[: len(fleet.seen)] = torch.tensor(fleet.seen, dtype=torch.float64)[:, back]
     ended = len(fleet.seen) if len(fleet.seen) < steps else None  # the run's own rule can stop the last ones with it

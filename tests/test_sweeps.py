@@ -79,6 +79,15 @@ def test_in_float32_the_first_20_losses_are_those_of_fit(activation, norm, resid
         assert differences(sweep, k, alone(builds[k], digit_batches, lr=lr, seed=seed, **options))[0] < 1e-4
 
 
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_24_networks_of_ten_layers_from_starts_that_fade_and_that_explode(width):
+    pairs = [(gain, seed) for gain in (0.25, 0.5, 0.75, 1.0, 1.1, 1.2, 1.3, 1.5) for seed in range(3)]
+    builds, seeds = [mlp(gain, (64, *[width] * 9, 10)) for gain, _ in pairs], [seed for _, seed in pairs]
+    sweep = sweeps.train_many(builds, digit_batches, steps=20, lr=1e-3, seed=seeds, device="cpu")
+    for k, (build, seed) in enumerate(zip(builds, seeds, strict=True)):
+        assert differences(sweep, k, alone(build, digit_batches, steps=20, lr=1e-3, seed=seed))[0] < 1e-4
+
+
 @pytest.mark.parametrize("options", [{"bias": False}, {"sizes": (64, 7, 13, 10)}, {"sizes": (64, 1, 10)},
                                      {"sizes": (64, 10)}, {"sizes": (64, 20, 20, 14), "residual": True}])  # fmt: skip
 def test_narrow_wide_shallow_and_without_biases(options):
