@@ -22,7 +22,7 @@ LOSS = LossView(title="Loss (each source has its own)", y_title="loss (nats)")
 DIALS = {
     "temperature": Slider(label="temperature", low=0.5, high=20, log=True,
                           help="Softens teacher and student alike. Acts with the teacher only."),
-    "alpha": Slider(label="alpha", low=0, high=1, step=0.05,
+    "alpha": Slider(label="alpha", low=0, high=1, step=0.05, firm=True,
                     help="The share of the teacher in the loss; the rest is the labels'. Acts with the teacher only."),
     "source": Choice(label="learns from", options=tuple(d.SOURCES), help="The teacher's probabilities, or a control."),
     "images": Choice(label="images", options=(50, 100, 200, 400, 1257), help="How many images it learns from."),

@@ -95,7 +95,7 @@ def kl_panel() -> Explorer:
     return Explorer(draw, title="What each KL ignores", controls={
         "divergence": (Choice(label="divergence", options=tuple(DIVERGENCES), help="What the student makes small."),
                        "forward"),
-        "distance": (Slider(label="distance", low=8, high=36, step=1, whole=True,
+        "distance": (Slider(label="distance", low=8, high=36, step=1, whole=True, firm=True,
                             help="How far apart the teacher's two bumps are, in places."), 24),
         "share": (Slider(label="share", low=0.5, high=0.95, step=0.05,
                          help="How much of the teacher's probability is in its left bump."), 0.6),

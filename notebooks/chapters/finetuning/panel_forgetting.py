@@ -20,7 +20,7 @@ from .studies import STUDIES
 # --- section 5: not forgetting --------------------------------------------------------------------------------------
 
 KEEPERS = {
-    "replay": Slider(label="replay share", low=0.0, high=0.5, step=0.01,
+    "replay": Slider(label="replay share", low=0.0, high=1.0, step=0.01, firm=True,
                      help="The share of rows in a batch that are stories of the old kind."),
     "l2": Slider(label="L2 to the start", low=0.0, high=0.5, step=0.01,
                  help="How strongly every weight is held where it was, all alike."),
@@ -188,8 +188,8 @@ def between_panel(models: Models, *, title: str) -> Explorer:
 
     return Explorer(draw, title=title, controls={
         "model": (Choice(label="to", options=tuple(models), help="The fine-tuned model."), next(iter(models))),
-        "alpha": (Slider(label="alpha", low=0.0, high=1.0, step=0.05, help="How far from the pretrained model to the "
-                         "fine-tuned one."), 0.5),
+        "alpha": (Slider(label="alpha", low=0.0, high=1.0, step=0.05, firm=True,
+                         help="How far from the pretrained model to the fine-tuned one."), 0.5),
     })  # fmt: skip
 
 

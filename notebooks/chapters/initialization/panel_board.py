@@ -67,7 +67,8 @@ def coordinate_panel() -> Explorer:
 
     return Explorer(draw, title="Coordinate check", controls={
         "model": (Choice(label="model", options=("MLP", "GPT"), help="An MLP on digits, or a GPT on stories."), "MLP"),
-        "lr": (Slider(label="learning rate", low=1e-4, high=1e-1, log=True, help="Of the one step."), 1e-3),
+        "lr": (Slider(label="learning rate", low=1e-4, high=1e-1, log=True, firm=True,
+                      help="Of the one step."), 1e-3),
     })  # fmt: skip
 
 

@@ -25,6 +25,7 @@ PARTS = ("weights", "gradients", "optimizer", "activations")
 WORKING = "working"  # for the operation at hand
 NAMED_POINTS = (*OURS, "gpt2", "llama-2-7b", "llama-2-70b")  # the others would stand on one another
 LARGE_GPU = 80e9  # bytes of a large GPU, for comparison
+MOST_ROWS = 64  # of a real step: more are counted at once, and trained in minutes
 UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 
@@ -36,7 +37,7 @@ class MemoryPanel(Explorer):
         super().__init__(self._draw, title=title, controls={
             "model": (Choice(label="model", options=tuple(SHAPES), help="From the course's own to Llama 2."),
                       "story GPT"),
-            "batch": (Slider(label="batch", low=1, high=64, step=1, whole=True, help="Rows in one step."), 16),
+            "batch": (Slider(label="batch", low=1, high=MOST_ROWS, step=1, whole=True, help="Rows in one step."), 16),
             "precision": (Choice(label="precision", options=("float32", "bfloat16"),
                                  help="bfloat16 halves most numbers; the optimizer keeps an exact copy."), "float32"),
             "optimizer": (Choice(label="optimizer", options=("adamw", "sgd"),
@@ -69,6 +70,8 @@ class MemoryPanel(Explorer):
             return f"Not started: it would fit, but {model} is not part of this course. Try one of {', '.join(OURS)}."
         if (values["precision"], values["checkpointing"]) != ("float32", "off"):
             return "Not started: the course trains in float32 without checkpointing. Set these two back."
+        if values["batch"] > MOST_ROWS:
+            return f"Not started: it would fit, but take too long here. Choose at most {MOST_ROWS} rows."
         return ""
 
     def _tried(self, *, model: str, batch: int, optimizer: str, **_) -> str:

@@ -1,0 +1,78 @@
+"""Kind: any order of what a browser may do. Hypothesis drives every panel and card of every notebook, headless."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from chapters.distillation import panel_distillation
+from chapters.distillation import panel_story_students as story_students
+from chapters.finetuning import keeping, panel_forgetting
+from chapters.initialization import panel_board as boards
+from chapters.initialization.panel_initialization import MemoryPanel
+from tests.faults import drive
+
+NOTEBOOKS = sorted(path.stem for path in (drive.ROOT / "notebooks").glob("*.ipynb"))
+WAIT = 900  # seconds; a notebook takes about one minute
+
+
+@pytest.fixture(scope="module")
+def reports():
+    return {}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_no_order_of_events_breaks_a_panel(name, reports, tmp_path, record_property):
+    target = tmp_path / "report.json"
+    paths = os.pathsep.join(map(str, (drive.ROOT, drive.ROOT / "notebooks")))
+    own = {"PYTHONPATH": paths, "COURSE_PROGRESS": str(tmp_path / "progress.json"), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([sys.executable, "-m", "tests.faults.drive", name, str(target)], env={**os.environ, **own},
+                         cwd=drive.ROOT / "notebooks", capture_output=True, text=True, timeout=WAIT)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-8000:]
+    report = reports[name] = json.loads(target.read_text(encoding="utf-8"))
+    assert not report["failed"], "\n\n".join(f"{title}: {what}" for title, what in report["failed"].items())
+    assert len(report["panels"]) == len(set(report["panels"])) == drive.stored_panels(name)
+    assert min(report["done"][title] for title in report["panels"]) >= 40
+    on_panels = sum(report["done"][title] for title in report["panels"])
+    record_property("events", on_panels)
+    print(f"{name}: {on_panels} events on {len(report['panels'])} panels, {report['told']} sentences to the learner, "
+          f"{report['cells']:.0f} s of cells, {report['seconds']:.0f} s in all, {report['megabytes']:.0f} MB; "
+          f"slowest: {report['slowest'][-1]}")  # fmt: skip
+
+
+def test_there_were_enough_of_them(reports):
+    assert sum(report["done"][title] for report in reports.values() for title in report["panels"]) >= 2_000
+
+
+def test_a_real_step_of_many_rows_is_refused():
+    panel = MemoryPanel()
+    panel.controls["model"].value = "story GPT"
+    panel.controls["batch"].box.value = 100.0
+    panel.buttons["try"].click()
+    assert "Not started: it would" in panel.shown.summary and "64 rows" in panel.shown.summary
+    panel.close()
+
+
+def between():
+    return panel_forgetting.between_panel({"itself": keeping.start_model}, title="Between a model and itself")
+
+
+@pytest.mark.parametrize(("make", "name", "high"), [
+    (between, "alpha", 1.0), (boards.coordinate_panel, "lr", 0.1), (story_students.kl_panel, "distance", 36),
+])  # fmt: skip
+def test_what_has_no_meaning_beyond_its_ends_stays_between_them(make, name, high):
+    panel = make()
+    panel.controls[name].box.value = 5565255663458247.0
+    assert panel.controls[name].value == high and "nan" not in panel.shown.summary
+    panel.close()
+
+
+@pytest.mark.parametrize(("controls", "name"), [
+    (panel_distillation.DIALS, "alpha"), (panel_forgetting.KEEPERS, "replay"),
+])  # fmt: skip
+def test_a_share_is_one_at_most(controls, name):
+    dial = controls[name].widget(0.5)
+    dial.box.value = 1.5
+    assert dial.value == dial.box.value == 1.0
