@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -136,6 +137,9 @@ def readers():
         for node in ast.parse(path.read_text()).body:
             for word in words_of(node):
                 found[word].add((path, node.lineno))
+    for path in (ROOT / "binder").glob("*.json"):  # settings name classes
+        for word in re.findall(r"\w+", path.read_text()):
+            found[word].add((path, 0))
     return found
 
 

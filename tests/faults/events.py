@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import ipywidgets as w
+from course_utils.live.canvas import PixelCanvas
+from course_utils.live.picker import FilePicker
 from hypothesis import strategies as st
 from ipywidgets.widgets.widget_selection import _Selection
 
-from course_utils.live.canvas import PixelCanvas
 from course_utils.live.controls import Dial
 from course_utils.live.figure import LiveFigure
-from course_utils.live.picker import FilePicker
 
 SLOW = 30.0  # seconds that nothing a learner does may take
 
