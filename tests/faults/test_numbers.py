@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from chapters.digits import shift_digits
+from chapters.distillation.measures import calibration
 from chapters.finetuning import ranks
 from chapters.initialization.panel_signal import signal_lab
 from chapters.initialization.probes import statistics
+from chapters.initialization.theory import relu_second_moment
 from chapters.pretraining.ngrams import bigram_counts
 from chapters.stories.abilities import ability_accuracy
 from course_utils import data, finetuning, initialization, runtime
@@ -98,6 +100,12 @@ def test_ordinary_numbers_still_travel_as_float32():
     assert buffers[0].nbytes == 400 and skeleton["y"] == {"buffer": 0, "shape": [100]}
 
 
+def test_a_moment_beyond_all_numbers_is_infinite():
+    assert relu_second_moment(512, 1.0, 130) == math.inf
+    assert relu_second_moment(512, 1.0, 120) == 256.0**120
+    assert relu_second_moment(2, 1e-3, 10_000) == 0
+
+
 # --- logits and labels of any kind ----------------------------------------------------------------------------------
 
 
@@ -121,6 +129,8 @@ def test_whole_numbers_are_logits_too(dtype):
 def test_labels_may_be_any_whole_numbers(dtype):
     logits, labels = normal(6, 200), torch.tensor([0, 1, 2, 100, 156, 199])
     narrow = labels.to(dtype)  # as uint8, -100 would be 156
+    assert calibration(logits, narrow).ece == calibration(logits, labels).ece
+    assert calibration(logits, narrow).brier == calibration(logits, labels).brier
     for loss in (d.label_smoothing, mean_cross_entropy, lambda a, b: d.distillation_loss(a, a, b)):
         assert torch.equal(loss(logits, narrow), loss(logits, labels))
     model = MLP([5, 3])

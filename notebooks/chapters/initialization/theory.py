@@ -67,3 +67,17 @@ def initial_loss(vocab: int, logit_variance: float = 0.0) -> float:
     if not 0 <= logit_variance <= 1:
         raise ValueError(f"logit_variance {logit_variance}: the formula holds from 0 to 1")
     return math.log(vocab) + logit_variance / 2 - math.expm1(logit_variance) / (2 * vocab)
+
+
+def relu_second_moment(width: int, sigma2: float, depth: int) -> float:
+    """E |h_L|^2 / |h_0|^2 for a bias-free ReLU network with weights N(0, sigma2): (n sigma2 / 2)^L (He et al. 2015).
+
+    inf where that is beyond 1.8e308, the largest of floating-point numbers.
+    """
+    whole("width", width)
+    whole("depth", depth)
+    check_finite(sigma2=sigma2, most=1e300)
+    try:
+        return (width * sigma2 / 2) ** depth
+    except OverflowError:
+        return math.inf
