@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import ipywidgets as w
 from course_utils.live.canvas import PixelCanvas
-from course_utils.live.picker import FilePicker
 from hypothesis import strategies as st
 from ipywidgets.widgets.widget_selection import _Selection
 
+from chapters.pretraining.picker import FilePicker
 from course_utils.live.controls import Dial
 from course_utils.live.figure import LiveFigure
 
