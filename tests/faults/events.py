@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import ipywidgets as w
-from course_utils.live.canvas import PixelCanvas
 from hypothesis import strategies as st
 from ipywidgets.widgets.widget_selection import _Selection
 
+from chapters.distillation.canvas import PixelCanvas
 from chapters.pretraining.picker import FilePicker
 from course_utils.live.controls import Dial
 from course_utils.live.figure import LiveFigure
