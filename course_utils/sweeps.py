@@ -272,7 +272,7 @@ def train_many(
     model, lr, seed, weight_decay: one for all, or K of them; builders may start their networks differently.
     Networks with the same seed see the same batches; a list of batches is the same for all.  loss: of an `MLP`, it may
     ask for ``model(batch[0])`` only.  lr_factors: a factor on the learning rate by parameter name, as
-    `initialization.mup_learning_rates` gives.  test: (inputs, targets) for the final accuracy.
+    maximal update gives.  test: (inputs, targets) for the final accuracy.
 
     A network whose loss diverges stops there, with the weights it has, and leaves the others untouched. ValueError
     where lengths or shapes do not match, or a model has buffers or frozen weights.

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from chapters.initialization.maximal_update import coordinate_check, mup_groups, mup_learning_rates
 from chapters.initialization.memory import NAMED_MODELS, parameter_count, training_memory
+from chapters.initialization.mup import coordinate_check, mup_groups, mup_learning_rates
 from chapters.initialization.probes import probe, statistics
 from chapters.initialization.theory import correlation_map, edge_of_chaos, initial_loss, variance_map
 from course_utils import data, initialization, training

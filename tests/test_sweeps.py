@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from chapters.initialization.maximal_update import mup_groups, mup_learning_rates
+from chapters.initialization.mup import mup_groups, mup_learning_rates
 from course_utils import data, initialization, runtime, sweeps, training
 from course_utils.models import ACTIVATIONS, GPT, IGNORE, MLP, GPTConfig
 

@@ -14,7 +14,7 @@ from course_utils.models import GPT, MLP, GPTConfig
 from ..stories import ABILITIES
 from ..stories import LOSS as STORY_LOSS
 from . import board, slicing, warm, widths
-from .maximal_update import CoordinateCheck, coordinate_check
+from .mup import CoordinateCheck, coordinate_check
 
 OPTIMIZER = Choice(label="optimizer", options=("sgd", "adamw"), help="Plain gradient descent, or AdamW.")
 LR = Slider(label="learning rate", low=1e-3, high=1e1, log=True,

@@ -10,7 +10,7 @@ import torch
 from course_utils import data, initialization, sweeps
 from course_utils.models import MLP
 
-from .maximal_update import mup_learning_rates
+from .mup import mup_learning_rates
 
 BASE = 32  # the width at which both parametrizations are the same
 WIDTHS = (32, 128, 512)
