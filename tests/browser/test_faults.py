@@ -181,8 +181,9 @@ FilePicker(label="A file:", limit=1000, on_file=lambda name, content: display(f"
 
 
 @pytest.mark.parametrize("typed, counts, word", [
-    ("1e3", 1000, ""), ("12", 12, ""), ("1e400", 0, "no number that counts"),
-    ("-3", 0, "expected a whole number, 0 or more"), ("1.5", 0, "1.5: expected a whole number"), ("", 0, ""), ("0x10", 10, "x is no part of a number"),
+    ("1e3", 1000, ""), ("12", 12, ""), ("", 0, ""), ("1e400", 0, "no number that counts"),
+    ("-3", 0, "expected a whole number, 0 or more"), ("1.5", 0, "1.5: expected a whole number"),
+    ("0x10", 10, "x is no part of a number"),
 ])  # fmt: skip
 def test_what_is_typed_into_a_whole_number_counts_or_is_answered(shared, typed, counts, word):
     shared.run_panel_cell(1)
