@@ -367,6 +367,32 @@ def test_a_page_that_was_closed_without_a_word_pauses_the_run(monkeypatch):
     panel.close()
 
 
+def test_a_long_cell_is_no_closed_page(monkeypatch):
+    # Where callbacks wait for cells, no answer of a page arrives while a cell runs.
+    monkeypatch.setattr(live_figure, "SILENCE", 0.2)
+    figure = LiveFigure()
+    figure.show([])
+    live_figure._cells._now(True)
+    figure._receive(None, {"type": "ready", "view": "a"}, [])
+    time.sleep(0.4)
+    assert not figure.left_alone, "a cell runs"
+    live_figure._cells._now(False)
+    assert not figure.left_alone, "answers may be on their way"
+    time.sleep(0.4)
+    assert figure.left_alone
+    figure._receive(None, {"type": "waiting", "view": "a"}, [])
+    assert not figure.left_alone
+
+
+def test_a_reloaded_page_leaves_no_view_behind():
+    figure = LiveFigure()
+    figure.show([])
+    for load in "xyz":
+        figure._receive(None, {"type": "ready", "view": load, "tab": "1", "load": load}, [])
+    figure._receive(None, {"type": "ready", "view": "other", "tab": "2", "load": "w"}, [])
+    assert list(figure._views) == ["z", "other"]
+
+
 def test_a_run_that_ends_while_the_buttons_are_set_leaves_start_enabled(panel):
     for _ in range(200):
         panel.buttons["step"].click()
