@@ -214,8 +214,12 @@ class Run:
             return
         with evaluating(self.model), torch.no_grad():
             for name, measure in self.experiment.measures.items():
-                with Dice(derived(self.seed, MEASURE)):
-                    measured = measure(self.model, runtime.generator(self.seed))
+                try:
+                    with Dice(derived(self.seed, MEASURE)):
+                        measured = measure(self.model, runtime.generator(self.seed))
+                except FloatingPointError:  # the last step has ruined the weights; its loss was from before
+                    self.history.status = "diverged"
+                    return
                 self.history.record(name, self.step_count, measured)
 
     def explain(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -140,17 +139,6 @@ class SlowPage:
 
     def __exit__(self, *_):
         self.client.send("Emulation.setCPUThrottlingRate", {"rate": 1})
-
-
-@contextlib.contextmanager
-def busy():
-    """Keep one core busy with something else."""
-    loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        loop.kill()
-        loop.wait()
 
 
 class Notebook:
