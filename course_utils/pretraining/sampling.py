@@ -8,7 +8,7 @@ from torch import Tensor
 from course_utils.models import GPT
 from course_utils.values import narrow, number, wide
 
-DIVERGED = "this model's numbers are none any more: its run has diverged. Reset it, and train with a lower learning rate"
+DIVERGED = "this model has no numbers any more: its run has diverged. Reset it, and lower the learning rate"
 
 
 def next_token_probabilities(logits: Tensor, *, temperature: float = 1.0, top_k: int | None = None) -> Tensor:
