@@ -76,9 +76,8 @@ class Frame:
         """Show the message, with the traceback folded; raise too where COURSE_STRICT is set, as in tests."""
         self.error = error
         trace = html.escape("".join(traceback.format_exception(error)))
-        # These are the course's own sentences to the learner; any other error needs its name to be looked up.
-        ours = isinstance(error, ValueError | FloatingPointError)
-        message = html.escape(str(error) if ours else f"{type(error).__name__}: {error}")
+        # A ValueError is the course's own sentence to the learner; any other error needs its name to be looked up.
+        message = html.escape(str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
         self.say(f'<details class="cu-error"><summary>{message}</summary><pre>{trace}</pre></details>')
         if os.environ.get("COURSE_STRICT"):
             raise error

@@ -8,21 +8,16 @@ from torch import Tensor
 from course_utils.models import GPT
 from course_utils.values import narrow, number, wide
 
-DIVERGED = "this model has no numbers any more: its run has diverged. Reset it, and lower the learning rate"
-
 
 def next_token_probabilities(logits: Tensor, *, temperature: float = 1.0, top_k: int | None = None) -> Tensor:
     """Probabilities of the next token from its logits, both (..., vocabulary).
 
     temperature: divides the logits; 0 puts everything on the largest one.  top_k: only the k likeliest may be chosen.
-    FloatingPointError for logits that are no numbers.
     """
     number("temperature", temperature, "0 or more", lambda value: value >= 0)
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k {top_k}: expected 1 or more, or None for all")
     given, logits = logits, wide(logits)
-    if logits.isnan().any():
-        raise FloatingPointError(DIVERGED)
     if temperature == 0:
         return narrow(torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0), given)
     largest = logits.max(-1, keepdim=True).values

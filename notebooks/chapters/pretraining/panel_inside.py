@@ -6,7 +6,6 @@ import torch
 
 from course_utils import data, figures
 from course_utils.live import Choice, Explorer, Shown, Slider
-from course_utils.pretraining.sampling import DIVERGED
 
 from ..stories import Models
 from .embeddings import KINDS, rows_of
@@ -25,8 +24,6 @@ def attention_panel(models: Models) -> Explorer:
         (text,) = data.stories(1, seed=story)
         tokens = torch.tensor([[tokenizer.begin, *tokenizer.encode(text)]])[:, : gpt.config.context]
         maps = gpt.attention_maps(tokens.to(gpt.embed.weight.device)).cpu()
-        if maps.isnan().any():
-            raise FloatingPointError(DIVERGED)
         weights = maps[layer - 1, 0, head - 1]  # (tokens, tokens)
         words = [tokenizer.vocab[token] for token in tokens[0]]
         spec = figures.heatmap(weights.numpy(), title=f"Attention of layer {layer}, head {head}", x=words, y=words,
