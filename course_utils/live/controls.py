@@ -82,6 +82,11 @@ class Dial(w.HBox):
         self.box.observe(self._typed, "value")
         self.observe(self._show, "value")
 
+    @traitlets.validate("value")
+    def _of_its_kind(self, proposal) -> float:
+        # traitlets makes a whole number of 1e84, which no tensor takes.
+        return proposal["value"] if self.control.whole else float(proposal["value"])
+
     def _slid(self, change) -> None:
         # The browser puts a slider onto its grid, and a typed value outside it moves the slider to its end.
         moved = self.control.tidy(change["new"])

@@ -76,3 +76,11 @@ def test_a_share_is_one_at_most(controls, name):
     dial = controls[name].widget(0.5)
     dial.box.value = 1.5
     assert dial.value == dial.box.value == 1.0
+
+
+@pytest.mark.parametrize("typed", [1e84, 2.0**63, 1e9, 3.0])
+def test_a_number_that_need_not_be_whole_stays_one_that_a_tensor_takes(typed):
+    panel = panel_distillation.left_out_panel()
+    panel.controls["bias"].box.value = typed
+    assert type(panel.controls["bias"].value) is float and panel.error is None
+    panel.close()
