@@ -14,6 +14,9 @@ export CHROMIUM
 # Where figures become pictures (`make notebooks`), this is the name that is looked for.
 export BROWSER_PATH := $(CHROMIUM)
 
+# JupyterLab's and nbconvert's settings for the course.
+SETTINGS := $(wildcard binder/overrides.json binder/jupyter_nbconvert_config.json)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test check notebooks bench lock clean chromium FORCE
 .DELETE_ON_ERROR:
@@ -121,10 +124,11 @@ endif
 	@$(PIP) --constraint requirements.lock torch
 	@touch $@
 
-.venv/.lab: .venv/.torch requirements.lock pyproject.toml binder/overrides.json
+.venv/.lab: .venv/.torch requirements.lock pyproject.toml $(SETTINGS)
 	@echo "Installing JupyterLab and the course, about one minute."
 	@$(PIP) --constraint requirements.lock --editable .
-	@mkdir -p .venv/share/jupyter/lab/settings
+	@mkdir -p .venv/share/jupyter/lab/settings .venv/etc/jupyter
+	@cp $(SETTINGS) .venv/etc/jupyter/
 	@cp binder/overrides.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch $@
 

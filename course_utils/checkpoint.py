@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from course_utils import runtime
 from course_utils.dice import Dice
-from course_utils.models import GPT, MLP, GPTConfig, count_parameters
+from course_utils.models import GPT, MLP, GPTConfig, count_parameters, settings
 
 SHIPPED = Path(__file__).parent / "checkpoints"
 KEY = "course_utils"  # the entry in a safetensors file's metadata that says what the weights belong to
@@ -113,9 +113,7 @@ def _shape(model: nn.Module) -> dict:
     if isinstance(model, GPT):
         return {"GPT": asdict(model.config)}
     if isinstance(model, MLP):
-        norm = any(isinstance(one, nn.LayerNorm) for one in model.norms)
-        options = {"activation": model.activation, "residual": model.residual, "norm": norm}
-        return {"MLP": {"sizes": model.sizes, **options, "bias": model.layers[0].bias is not None}}
+        return {"MLP": {"sizes": model.sizes, **settings(model)}}
     raise TypeError(f"a {type(model).__name__} cannot be saved: expected a GPT or an MLP")
 
 

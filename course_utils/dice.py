@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-BUILD, BATCHES, DRAW, TRAIN, MEASURE = range(5)  # what a run needs numbers for
+BATCHES, DRAW, TRAIN, MEASURE = range(1, 5)  # what a run needs numbers for, beside its model
 PATIENCE = 5.0  # seconds to wait for another thread that has the generators
 
 

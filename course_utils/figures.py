@@ -39,7 +39,7 @@ class Series:
 
 
 def lines(
-    series: Sequence[Series],
+    series: Sequence[Series | None],
     *,
     title: str,
     x_title: str,
@@ -50,16 +50,12 @@ def lines(
     y_log: bool = False,
     y_range: tuple[float, float] | None = None,
 ) -> dict:
-    """Lines with bands, dotted reference ``levels`` (name -> y), and vertical ``marks`` (x -> text, oldest first)."""
-    data = []
-    for one in series:
-        data += _line(one)
-    layout = _layout(title, x_title, y_title)
-    layout["margin"]["b"] = 92  # room for a legend of two lines
-    layout["xaxis"] |= {"type": "log" if x_log else "linear"}
-    layout["yaxis"] |= {"type": "log" if y_log else "linear"}
-    if y_range is not None:
-        layout["yaxis"]["range"] = list(y_range)
+    """Lines with bands, dotted reference ``levels`` (name -> y), and vertical ``marks`` (x -> text, oldest first).
+
+    None among the series is a line that has no values yet.
+    """
+    data = [trace for one in series if one is not None for trace in _line(one)]
+    layout = _layout(title, _axis(x_title, log=x_log), _axis(y_title, log=y_log, ends=y_range), legend=True)
     layout["shapes"], layout["annotations"] = [], []
     if levels:
         _add_levels(layout, levels, y_log)
@@ -109,10 +105,7 @@ def bars(
 ) -> dict:
     """One bar for each label; those in ``highlight`` (positions) take a second colour."""
     colours = [PALETTE[1] if i in highlight else PALETTE[0] for i in range(len(labels))]
-    layout = _layout(title, x_title, y_title)
-    layout["xaxis"] |= {"type": "category"}
-    if y_range is not None:
-        layout["yaxis"]["range"] = list(y_range)
+    layout = _layout(title, _axis(x_title) | {"type": "category"}, _axis(y_title, ends=y_range))
     bar = {"type": "bar", "x": list(labels), "y": np.asarray(values, dtype=float), "marker": {"color": colours}}
     return {"data": [bar], "layout": layout}
 
@@ -133,8 +126,7 @@ def heatmap(
     trace["colorbar"] = {"title": {"text": z_title}, "thickness": 12}
     if z_range is not None:
         trace |= {"zmin": z_range[0], "zmax": z_range[1]}
-    layout = _layout(title, x_title, y_title)
-    layout["yaxis"]["autorange"] = "reversed"
+    layout = _layout(title, _axis(x_title), _axis(y_title) | {"autorange": "reversed"})
     for axis, names in (("xaxis", x), ("yaxis", y)):
         if names is not None:  # positions with names, because a label may occur twice
             layout[axis] |= {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": list(names)}
@@ -149,48 +141,36 @@ def points(
     title: str,
     x_title: str,
     y_title: str,
-    groups: Sequence[str] | None = None,
-    sides: Mapping[str, str | Sequence[str]] | None = None,
-    joined: Sequence[str] = (),
-    x_log: bool = False,
-    x_range: tuple[float, float] | None = None,
-    y_range: tuple[float, float] | None = None,
+    groups: Sequence[str],
 ) -> dict:
-    """Labelled points, coloured by ``groups``.
-
-    sides: group -> where its labels stand, such as "bottom right", or a list, one for each point; above by default.
-    joined: groups whose points a line joins, in the order given.  x_range is in values, on a logarithmic axis, too.
-    """
-    groups = list(groups) if groups is not None else [""] * len(labels)
+    """Labelled points, coloured by ``groups``."""
     data = []
     for style, group in enumerate(dict.fromkeys(groups)):
         chosen = [i for i, name in enumerate(groups) if name == group]
         colour = PALETTE[style % len(PALETTE)]
         data.append({
-            "type": "scatter", "name": group, "showlegend": bool(group),
-            "mode": "lines+markers+text" if group in joined else "markers+text",
+            "type": "scatter", "name": group, "showlegend": True, "mode": "markers+text",
             "x": np.asarray(x)[chosen], "y": np.asarray(y)[chosen], "text": [labels[i] for i in chosen],
-            "textposition": (sides or {}).get(group, "top center"), "textfont": {"size": 11}, "cliponaxis": False,
+            "textposition": "top center", "textfont": {"size": 11}, "cliponaxis": False,
             "line": {"color": colour, "width": 1.6, "dash": DASHES[style % len(DASHES)]},
             "marker": {"size": 9, "color": colour, "symbol": style},
         })  # fmt: skip
-    layout = _layout(title, x_title, y_title)
-    layout["xaxis"] |= {"type": "log" if x_log else "linear"}
-    for axis, ends, log in (("xaxis", x_range, x_log), ("yaxis", y_range, False)):
-        if ends is not None:
-            layout[axis]["range"] = np.log10(ends).tolist() if log else list(ends)
-    layout["margin"]["b"] = 92  # room for a legend of two lines
-    return {"data": data, "layout": layout}
+    return {"data": data, "layout": _layout(title, _axis(x_title), _axis(y_title), legend=True)}
 
 
-def _layout(title: str, x_title: str, y_title: str) -> dict:
-    axis = {"gridcolor": "rgba(127,127,127,0.25)", "zeroline": False, "linecolor": NEUTRAL, "automargin": True}
+def _axis(title: str, *, log: bool = False, ends: tuple[float, float] | None = None) -> dict:
+    look = {"gridcolor": "rgba(127,127,127,0.25)", "zeroline": False, "linecolor": NEUTRAL, "automargin": True}
+    ends = {} if ends is None else {"range": list(ends)}
+    return look | {"title": {"text": title}, "type": "log" if log else "linear"} | ends
+
+
+def _layout(title: str, x: dict, y: dict, *, legend: bool = False) -> dict:
     return {
         "title": {"text": title, "x": 0, "xref": "paper", "font": {"size": 14}},
-        "xaxis": axis | {"title": {"text": x_title}},
-        "yaxis": axis | {"title": {"text": y_title}},
+        "xaxis": x,
+        "yaxis": y,
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#333333"},
-        "margin": {"l": 56, "r": 16, "t": 40, "b": 56},
+        "margin": {"l": 56, "r": 16, "t": 40, "b": 92 if legend else 56},  # two lines
         "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",

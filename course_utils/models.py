@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from course_utils.values import whole
+from course_utils.values import IGNORE, one_of, whole
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -28,7 +28,6 @@ ACTIVATIONS = {
     "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
 }
-IGNORE = -100  # a target with this value is not part of the loss (PyTorch's convention)
 EMBEDDING_STD = 0.02  # of a new GPT
 UNDO = {  # what the functions of torch.nn.utils add to a layer's names, and how they are taken back
     "_g": "torch.nn.utils.remove_weight_norm(layer)",
@@ -59,8 +58,7 @@ class MLP(nn.Module):
             raise ValueError(f"sizes {sizes}: expected whole numbers, e.g. [64, 128, 10]") from None
         if len(sizes) < 2 or min(sizes) < 1:
             raise ValueError(f"sizes {sizes}: expected at least an input and an output width, each 1 or more")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+        one_of("activation", activation, ACTIVATIONS)
         self.sizes, self.activation, self.residual = sizes, activation, residual
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
         self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias) for a, b in pairs)
@@ -214,14 +212,33 @@ def mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in evaluation mode, and afterwards each part in the mode that it had."""
+def same_modes(model: nn.Module) -> Iterator[nn.Module]:
+    """Afterwards each part of the model is in the mode, training or evaluation, that it had."""
     modes = {part: part.training for part in model.modules()}
     try:
-        yield model.eval()
+        yield model
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in evaluation mode, and afterwards each part in the mode that it had."""
+    with same_modes(model):
+        yield model.eval()
+
+
+def settings(model: nn.Module) -> dict[str, object]:
+    """What beside its weights decides what a GPT or an MLP answers; of another module, nothing is known."""
+    match model:
+        case GPT():
+            return {"heads": model.config.heads, "tied": model.config.tied}
+        case MLP():
+            has = {"norm": any(isinstance(one, nn.LayerNorm) for one in model.norms)}
+            has["bias"] = model.layers[0].bias is not None
+            return {"activation": model.activation, "residual": model.residual, **has}
+    return {}
 
 
 def check_module(model: object) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import operator
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
+
+from course_utils.values import seed_of
 
 SMALL_MODEL = 5_000_000  # parameters; below this, a second thread costs more than it brings
 
@@ -106,10 +107,7 @@ def use_threads(parameters: int) -> int:
 
 def generator(seed: int, on: torch.device | str = "cpu") -> torch.Generator:
     """A fresh random generator with this seed. Nothing in the course uses torch's global one."""
-    number = operator.index(seed) if hasattr(seed, "__index__") and not isinstance(seed, bool) else -1
-    if not 0 <= number < 2**63:
-        raise ValueError(f"seed {seed!r}: expected a whole number from 0 to 2**63 - 1")
-    return torch.Generator(device=on).manual_seed(number)
+    return torch.Generator(device=on).manual_seed(seed_of(seed))
 
 
 def memory_available() -> int:

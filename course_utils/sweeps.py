@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional as F
 
-from course_utils.models import ACTIVATIONS, IGNORE, MLP
+from course_utils import runtime
+from course_utils.models import ACTIVATIONS, IGNORE, MLP, count_parameters
 from course_utils.training import Experiment, constant, default_loss, finish
 from course_utils.training.loop import diverged, kind_of
 
@@ -50,7 +51,7 @@ class _Narrow(torch.autograd.Function):
 class Stack(nn.Module):
     """K `MLP`s of one shape side by side: input (batch, in) for all, or (K, batch, in) -> output (K, batch, classes).
 
-    Its parameters are theirs in order, a matrix as (K, out, in) and a vector as (K, 1, out).
+    Its parameters are theirs in order: a matrix as (K, out, in), a vector as (K, 1, values).
     """
 
     def __init__(self, networks: Sequence[MLP]):
@@ -85,8 +86,11 @@ class Stack(nn.Module):
         """Every network's loss on its own batch, (K,)."""
         shared = all(batch is batches[0] for batch in batches)
         batch = batches[0] if shared else tuple(torch.stack(parts) for parts in zip(*batches, strict=True))
+        if not isinstance(batch, list | tuple) or batch[0].ndim != (2 if shared else 3):
+            what = batches[0] if isinstance(batches[0], Tensor) else batches[0][0]
+            raise ValueError(f"a batch with {kind_of(what)}: expected ((batch, inputs), targets)")
         answers = self(batch[0])  # (K, batch, classes)
-        if loss is default_loss:  # written out, because vmap takes its time
+        if loss is default_loss and len(batch) == 2 and batch[1].ndim < batch[0].ndim:  # vmap takes its time
             each = F.cross_entropy(answers.mT, batch[1].expand(answers.shape[:2]), reduction="none")  # (K, batch)
             return each.sum(1) / (batch[1] != IGNORE).sum(-1)
 
@@ -101,7 +105,7 @@ class Stack(nn.Module):
         return vmap(one, in_dims=(0, None if shared else 0))(answers, batch)
 
     def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """The trained weights: their name in a network, they, and they as K networks know them: (K, ...)."""
+        """The trained weights: their name in a network, the parameter, and by network: (K, ...)."""
         for (name, own), weights in zip(self.like[0].named_parameters(), self.parameters(), strict=True):
             yield name, weights, weights.detach().view(self.count, *own.shape)
 
@@ -123,16 +127,13 @@ class Alone(nn.Module):
         return loss(self.network, batches[0])[None]
 
     def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        weights = self.network.named_parameters()
-        return ((name, weight, weight.detach()[None]) for name, weight in weights if weight.requires_grad)
+        named = self.network.named_parameters()
+        return ((name, weight, weight.detach()[None]) for name, weight in named if weight.requires_grad)
 
 
 def _shape(network: nn.Module) -> tuple:
     """What must agree for two networks to compute the same function of their weights."""
-    parts = [
-        (name, type(part), {key: value for key, value in vars(part).items() if not key.startswith("_")})
-        for name, part in network.named_modules()
-    ]
+    parts = [(type(part), {key: vars(part)[key] for key in vars(part) if key[0] != "_"}) for part in network.modules()]
     return parts, [(name, weight.shape, weight.dtype) for name, weight in network.named_parameters()]
 
 
@@ -169,7 +170,8 @@ class Fleet(nn.Module):
     def loss(self, batches: Sequence[Batch], loss: Loss = default_loss) -> Tensor:
         """The mean loss of those that have not diverged, with the gradient of the sum; a batch for each network."""
         given = iter(batches)
-        each = torch.cat([stack.losses(loss, list(islice(given, stack.count))) for stack in self.stacks])
+        found = [stack.losses(loss, list(islice(given, stack.count))) for stack in self.stacks]
+        each = torch.cat(found) if len(found) > 1 else found[0]  # (networks,)
         if each.ndim != 1:
             raise TypeError(f"loss gave {kind_of(each[0])}: expected a tensor that is one number, such as a mean")
         self.stopped = [step is not None for step in self.diverged_at]
@@ -212,7 +214,7 @@ class Fleet(nn.Module):
                 part.grad = gradient
         masks = torch.tensor(self.stopped).split([stack.count for stack in self.stacks]) if any(self.stopped) else ()
         kept = [(weights, mask, weights[mask]) for mask, stack in zip(masks, self.stacks, strict=False)
-                for _, _, weights in stack.named()]  # fmt: skip
+                for *_, weights in stack.named()]  # fmt: skip
         yield
         for weights, mask, before in kept:
             weights[mask] = before
@@ -221,10 +223,11 @@ class Fleet(nn.Module):
 
 
 def fleet(builds: Sequence[Build]) -> Callable[[torch.Generator], Fleet]:
-    """For `training.Experiment(model=...)`: `MLP`s that each start as one alone does with the run's seed."""
+    """For `training.Experiment(model=...)`: networks that each start as one alone does with the run's seed."""
 
     def build(generator: torch.Generator) -> Fleet:
-        return Fleet([Experiment(model=one, batches=()).start(generator.initial_seed()).model for one in builds])
+        return Fleet([Experiment(model=one, batches=()).start(generator.initial_seed(), device="cpu").model
+                      for one in builds])  # fmt: skip
 
     return build
 
@@ -269,7 +272,7 @@ def train_many(
     model, lr, seed, weight_decay: one for all, or K of them; builders may start their networks differently.
     Networks with the same seed see the same batches; a list of batches is the same for all.  loss: of an `MLP`, it may
     ask for ``model(batch[0])`` only.  lr_factors: a factor on the learning rate by parameter name, as
-    `initialization.mup_learning_rates` gives.  test: (inputs, targets) for the final accuracy.
+    maximal update gives.  test: (inputs, targets) for the final accuracy.
 
     A network whose loss diverges stops there, with the weights it has, and leaves the others untouched. ValueError
     where lengths or shapes do not match, or a model has buffers or frozen weights.
@@ -294,12 +297,15 @@ def train_many(
         loss=lambda fleet, drawn: fleet.loss([drawn[seed] for seed in whose], loss),
         knobs={"lr": 1.0, "weight_decay": 1.0},
     )
-    fleet = finish(together.start(device=device)).model
+    run = together.start(device=device)
+    runtime.use_threads(count_parameters(runs[0].model))  # as one alone: on a busy machine a second thread waits
+    fleet = finish(run).model
     losses = torch.full((steps, len(runs)), math.nan, dtype=torch.float64)
     losses[: len(fleet.seen)] = torch.tensor(fleet.seen, dtype=torch.float64)[:, back]
-    diverged_at = tuple(fleet.diverged_at[place] for place in back)
-    named = [{name: weights for name, _, weights in stack.named()} for stack in fleet.stacks]
-    parameters = {name: torch.cat([weights[name] for weights in named])[back] for name in named[0]}
+    ended = len(fleet.seen) if len(fleet.seen) < steps else None  # the run's own rule can stop the last ones with it
+    diverged_at = tuple(fleet.diverged_at[place] or ended for place in back)
+    named = zip(*(stack.named() for stack in fleet.stacks), strict=True)
+    parameters = {same[0][0]: torch.cat([weights for *_, weights in same])[back] for same in named}
     return Sweep(losses, diverged_at, parameters, test and _accuracy(fleet, *test)[back])
 
 

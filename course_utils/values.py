@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
+
+IGNORE = -100  # a target with this value is not part of the loss (PyTorch's convention)
 
 
 def wide(values: Tensor, least: torch.dtype = torch.float64) -> Tensor:
@@ -35,6 +37,12 @@ def number(name: str, value: object, expected: str, fits: Callable[[float], bool
     return value
 
 
+def one_of(name: str, value: object, known: Iterable) -> None:
+    """ValueError unless the value is one of those known."""
+    if value not in list(known):
+        raise ValueError(f"{name} {value!r}: choose one of {', '.join(known)}")
+
+
 def whole(name: str, value: object, least: float = 1) -> int:
     """The value as Python's integer; ValueError for what is no whole number, or under the least."""
     try:
@@ -43,4 +51,12 @@ def whole(name: str, value: object, least: float = 1) -> int:
         raise ValueError(f"{name} {value!r}: expected a whole number") from None
     if count < least:
         raise ValueError(f"{name} {count}: expected {least} or more")
+    return count
+
+
+def seed_of(seed: object) -> int:
+    """The seed as Python's integer; ValueError for anything else: Python's own dice take None for "now", -1 for 1."""
+    count = operator.index(seed) if hasattr(seed, "__index__") and not isinstance(seed, bool) else -1
+    if not 0 <= count < 2**63:
+        raise ValueError(f"seed {seed!r}: expected a whole number from 0 to 2**63 - 1")
     return count

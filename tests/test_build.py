@@ -1,13 +1,18 @@
 """The notebook builder, on a small notebook of its own."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import nbformat
 import pytest
 
 from course_utils import figures
-from course_utils.live import picture
 from tools import build_notebooks as builder
+from tools import picture
 from tools.costs import BUDGET, Cost, over_budget
 
+ROOT = Path(__file__).resolve().parent.parent
 SOURCE = """\
 # %% [markdown]
 # # A title
@@ -75,7 +80,7 @@ def test_a_solution_is_stored_folded(built):
 def test_nothing_that_differs_from_machine_to_machine_is_stored_beside_the_outputs(built):
     notebook = built[2]
     assert notebook.metadata == builder.NOTEBOOK_METADATA
-    assert all(cell.metadata.keys() <= {"jupyter", "tags"} for cell in notebook.cells)
+    assert all(cell.metadata.keys() <= {"jupyter", "tags", "slideshow"} for cell in notebook.cells)
 
 
 def test_a_notebook_is_built_for_a_learner_who_has_done_nothing(monkeypatch):
@@ -132,6 +137,27 @@ def test_a_source_without_notebook_and_a_notebook_without_source_are_named(tmp_p
 def test_a_cell_that_fails_is_shown_with_its_traceback():
     with pytest.raises(builder.BuildError, match=r"(?s)cell 0 failed.*1 / 0.*ZeroDivisionError"):
         run("1 / 0")
+
+
+def test_a_section_is_a_slide_and_a_picture_has_its_words_for_those_who_do_not_see_it(tmp_path):
+    source = tmp_path / "src" / "00_sample.py"
+    source.parent.mkdir()
+    panel = """
+from course_utils import figures
+from course_utils.live import Explorer, Shown, Slider
+line = figures.Series(name="x", x=[0.0, 1.0], y=[0.0, 1.0])
+Explorer(lambda power: Shown(figures=[figures.lines([line], title="A", x_title="x", y_title="y")]), title="Powers",
+         controls={"power": (Slider(label="power", help="How bent.", low=1, high=5), 2.0)})"""
+    cells = ["# %% [markdown]\n# # A title", f"# %%{panel}", "# %% [markdown]\n# ## A section", "# %%\nprint(1)"]
+    source.write_text("\n".join(cells))
+    builder.build(source, tmp_path / "00_sample.ipynb")
+    for kind in ("html", "slides"):
+        command = [sys.executable, "-m", "nbconvert", "--to", kind, "--output-dir", str(tmp_path)]
+        subprocess.run([*command, str(tmp_path / "00_sample.ipynb")], cwd=ROOT, check=True, capture_output=True)
+    page, slides = (tmp_path / name for name in ("00_sample.html", "00_sample.slides.html"))
+    assert 'alt="Powers: a live panel. Controls: power.' in page.read_text()
+    assert "No description has been provided" not in page.read_text() and "(Shift+Enter)" in page.read_text()
+    assert slides.read_text().count("<section><section>") == 2
 
 
 def test_warnings_are_not_stored():

@@ -6,7 +6,8 @@ import torch
 from chapters.pretraining import copying, heads
 from chapters.pretraining.studies import STUDIES as studies
 from chapters.stories import HELD_OUT_SEED, story_pool
-from course_utils import checkpoint, data, runtime
+from chapters.stories.abilities import ability_accuracy
+from course_utils import checkpoint, runtime
 from course_utils.models import GPT, GPTConfig
 
 
@@ -67,7 +68,7 @@ def test_the_shipped_model_has_a_head_for_places_and_needs_it():
     looks = heads.looks_at_answer(model, rows, targets)["place"]
     assert looks[0, 2] > 0.9 and looks.flatten().topk(2).values[1] < 0.3
     with torch.no_grad():
-        before, after = (data.ability_accuracy(gpt(rows, targets)[0], rows, targets)
+        before, after = (ability_accuracy(gpt(rows, targets)[0], rows, targets)
                          for gpt in (model, heads.without_head(model, 1, 3)))  # fmt: skip
     assert before["place"] - after["place"] > 0.5
     assert all(before[name] - after[name] < 0.1 for name in ("syntax", "pronoun", "feeling", "thing"))

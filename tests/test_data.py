@@ -13,8 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from chapters.digits import SHIFTS, shift_digits
+from chapters.pretraining.characters import CharTokenizer, manual_text, own_text, text_batches, text_rows, text_split
+from chapters.stories.abilities import ability_accuracy, ability_masks, judge, story_facts
+from chapters.stories.questions import draw_questions, question_rows
 from course_utils import data
 from course_utils.data import grammar, images, rungs
+from course_utils.models import IGNORE
 
 STYLES = ("tale", "letter")
 TALE = "Anna has a red ball. She takes it to the park. The ball breaks, so she is sad."
@@ -128,9 +133,9 @@ def test_an_unknown_style_is_refused(style):
 @pytest.mark.parametrize("seed", [None, -1, 1.0, "1", True])
 @pytest.mark.parametrize("draw", [
     lambda seed: data.stories(1, seed=seed),
-    lambda seed: data.questions(1, seed=seed),
+    lambda seed: draw_questions(1, seed=seed),
     lambda seed: data.digits_split(seed),
-    lambda seed: data.shift_digits(torch.zeros(1, 64), "noisy", seed=seed),
+    lambda seed: shift_digits(torch.zeros(1, 64), "noisy", seed=seed),
 ])  # fmt: skip
 def test_a_seed_that_is_no_whole_number_is_refused(draw, seed):
     with pytest.raises(ValueError, match=f"seed {seed!r}: expected a whole number"):
@@ -182,7 +187,7 @@ def test_the_floor_is_the_chain_rule_s(style):
 @pytest.mark.parametrize("style", STYLES)
 def test_the_floor_is_the_mean_surprise_of_many_stories(style):
     told = data.stories(10_000, seed=7, style=style)
-    targets = (data.story_rows(told)[1] != data.NO_TARGET).sum(1).tolist()
+    targets = (data.story_rows(told)[1] != IGNORE).sum(1).tolist()
     floor = data.stories_entropy(style=style)
     # Mean loss per token is a quotient of sums; what is above the floor must have mean 0.
     above = [
@@ -330,7 +335,7 @@ def test_rows_are_shifted_by_one_and_padded():
         ids = [tokenizer.begin, *tokenizer.encode(story), tokenizer.end]
         empty = 65 - len(ids)
         assert row == ids[:-1] + [tokenizer.pad] * empty
-        assert target == ids[1:] + [data.NO_TARGET] * empty
+        assert target == ids[1:] + [IGNORE] * empty
 
 
 def test_rows_refuse_what_does_not_fit():
@@ -363,7 +368,7 @@ def test_batches_are_the_generator_s_and_come_from_the_pool():
 def test_a_batch_has_one_row_at_least(size):
     text = "abcd" * 100
     for batches in (data.row_batches(torch.zeros(4, 2), torch.zeros(4)),
-                    data.text_batches(text, data.CharTokenizer(text))):  # fmt: skip
+                    text_batches(text, CharTokenizer(text))):  # fmt: skip
         assert len(batches(generator(), batch_size=1.0)[0]) == 1
         with pytest.raises(ValueError, match=f"batch_size {size}: expected 1 or more"):
             batches(generator(), batch_size=size)
@@ -374,11 +379,11 @@ def test_one_story_is_not_a_list_of_stories():
         data.story_rows(data.stories(1)[0])
 
 
-@pytest.mark.parametrize("make", [data.text_rows, data.text_batches])
+@pytest.mark.parametrize("make", [text_rows, text_batches])
 def test_a_context_has_one_character_at_least(make):
     text = "abcd" * 100
     with pytest.raises(ValueError, match="context 0: expected 1 or more"):
-        make(text, data.CharTokenizer(text), context=0)
+        make(text, CharTokenizer(text), context=0)
 
 
 def test_batches_refuse_rows_that_do_not_match():
@@ -394,7 +399,7 @@ def words_by_ability(story, style="tale"):
     """The words of a story that test each ability, with their positions."""
     inputs, targets = data.story_rows([story])
     words = [*grammar.words_of(story), "<end>"]
-    masks = data.ability_masks(inputs, targets)
+    masks = ability_masks(inputs, targets)
     return {
         name: [(i, words[i]) for i in mask[0].nonzero().flatten().tolist()] for name, mask in masks.items()
     }
@@ -454,11 +459,11 @@ def logits_of(targets, scores=None):
 
 def test_a_perfect_model_has_every_ability_and_a_confused_one_lacks_its_own():
     inputs, targets = data.story_rows(data.stories(200, seed=4))
-    perfect = data.ability_accuracy(logits_of(targets), inputs, targets)
+    perfect = ability_accuracy(logits_of(targets), inputs, targets)
     assert perfect == dict.fromkeys(("syntax", "pronoun", "feeling", "thing", "place"), 1.0)
     scores = torch.zeros(len(data.STORY_VOCAB))
     scores[[data.STORY_VOCAB.index(colour) for colour in ("red", "blue")]] = torch.tensor([-2.0, 2.0])
-    blue = data.ability_accuracy(logits_of(targets, scores), inputs, targets)
+    blue = ability_accuracy(logits_of(targets, scores), inputs, targets)
     assert blue["thing"] < 1
     assert {**blue, "thing": 1.0, "syntax": 1.0} == perfect
 
@@ -466,8 +471,8 @@ def test_a_perfect_model_has_every_ability_and_a_confused_one_lacks_its_own():
 def test_a_model_that_guesses_is_right_by_chance():
     inputs, targets = data.story_rows(data.stories(2000, seed=4))
     noise = torch.randn(*targets.shape, len(data.STORY_VOCAB), generator=generator())
-    accuracy = data.ability_accuracy(noise, inputs, targets)
-    masks = data.ability_masks(inputs, targets)
+    accuracy = ability_accuracy(noise, inputs, targets)
+    masks = ability_masks(inputs, targets)
     for ability, chance in {"pronoun": 1 / 2, "feeling": 1 / 6, "place": 1 / 16}.items():
         error = (chance * (1 - chance) / masks[ability].sum().item()) ** 0.5
         assert abs(accuracy[ability] - chance) < 4 * error
@@ -476,14 +481,14 @@ def test_a_model_that_guesses_is_right_by_chance():
 
 def test_an_ability_that_is_not_tested_has_no_accuracy():
     inputs, targets = data.story_rows(["Anna has a red ball."])
-    assert math.isnan(data.ability_accuracy(logits_of(targets), inputs, targets)["place"])
-    assert not any(mask.any() for mask in data.ability_masks(inputs, targets.fill_(data.NO_TARGET)).values())
+    assert math.isnan(ability_accuracy(logits_of(targets), inputs, targets)["place"])
+    assert not any(mask.any() for mask in ability_masks(inputs, targets.fill_(IGNORE)).values())
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_the_judge_finds_nothing_wrong_with_a_story(style):
     for story in data.stories(500, seed=9, style=style):
-        verdict = data.judge(story, style=style)
+        verdict = judge(story, style=style)
         assert verdict["syntax"] is True
         assert False not in verdict.values()
 
@@ -499,32 +504,32 @@ def test_the_judge_finds_nothing_wrong_with_a_story(style):
     ("She is sad because Anna has a purple elephant!", set()),
 ])  # fmt: skip
 def test_the_judge_says_what_is_wrong(text, wrong):
-    verdict = data.judge(text)
+    verdict = judge(text)
     assert verdict["syntax"] is False
     assert {name for name, right in verdict.items() if right is False} == wrong | {"syntax"}
 
 
 def test_the_judge_keeps_silent_where_nothing_shows():
-    assert data.judge("") == {"syntax": False, "pronoun": None, "feeling": None, "thing": None, "place": None}
-    assert data.judge("Anna has a red ball.")["thing"] is None
-    assert data.judge("She has a red ball. A red ball!")["pronoun"] is None
+    assert judge("") == {"syntax": False, "pronoun": None, "feeling": None, "thing": None, "place": None}
+    assert judge("Anna has a red ball.")["thing"] is None
+    assert judge("She has a red ball. A red ball!")["pronoun"] is None
 
 
 def test_facts_are_what_the_story_says():
     story = "Zoe finds a pink hat. Zoe is angry because a dog takes the hat. She takes it to the farm."
     story += " Leo asks: Where are you? She says: I am at the farm."
-    facts = data.story_facts(story)
+    facts = story_facts(story)
     assert vars(facts) == {
         "name": "Zoe", "pronoun": "she", "colour": "pink", "object": "hat", "place": "farm",
         "feeling": "angry", "cause": "a dog takes the hat", "friend": "Leo",
     }  # fmt: skip
-    assert data.story_facts(TALE).friend is None
+    assert story_facts(TALE).friend is None
     letter = (
         "Dear Leo, I am at the farm with a pink hat. The hat breaks, and I am sad. Who is with you? From Zoe."
     )
-    assert data.story_facts(letter, style="letter").name == "Zoe"
+    assert story_facts(letter, style="letter").name == "Zoe"
     with pytest.raises(ValueError, match="not a tale of the story language: 'Zoe finds.'"):
-        data.story_facts("Zoe finds.")
+        story_facts("Zoe finds.")
 
 
 # --- questions -----------------------------------------------------------------------------------------
@@ -532,18 +537,18 @@ def test_facts_are_what_the_story_says():
 
 def test_a_question_s_answer_is_a_fact_of_its_story():
     fact = {"place": "place", "colour": "colour", "feeling": "feeling", "who": "name"}
-    items = data.questions(400, seed=1)
-    assert items == data.questions(400, seed=1) != data.questions(400, seed=2)
+    items = draw_questions(400, seed=1)
+    assert items == draw_questions(400, seed=1) != draw_questions(400, seed=2)
     assert {item.kind for item in items} == set(fact)
     for item in items:
-        assert item.answer == vars(data.story_facts(item.story))[fact[item.kind]]
+        assert item.answer == vars(story_facts(item.story))[fact[item.kind]]
         assert " asks: " not in item.story
         assert item.question.endswith("?") and item.question[0].isupper()
-    assert {item.kind for item in data.questions(50, kinds=("who",))} == {"who"}
+    assert {item.kind for item in draw_questions(50, kinds=("who",))} == {"who"}
 
 
 def test_what_is_asked_does_not_depend_on_the_story():
-    items = data.questions(6000, seed=3)
+    items = draw_questions(6000, seed=3)
     for feeling in grammar.CAUSES:
         kinds = Counter(item.kind for item in items if f" {feeling}" in item.story)
         for count in kinds.values():
@@ -552,16 +557,16 @@ def test_what_is_asked_does_not_depend_on_the_story():
 
 def test_no_story_is_worded_like_a_question():
     told = " ".join(data.stories(5000, seed=1))
-    assert not any(item.question in told for item in data.questions(400))
+    assert not any(item.question in told for item in draw_questions(400))
 
 
 def test_the_answer_is_the_only_target():
     tokenizer = data.StoryTokenizer()
-    items = data.questions(100, seed=5)
-    inputs, targets = data.question_rows(items)
+    items = draw_questions(100, seed=5)
+    inputs, targets = question_rows(items)
     assert inputs.shape == targets.shape == (100, 64)
     for item, row, target in zip(items, inputs, targets, strict=True):
-        (position,) = (target != data.NO_TARGET).nonzero().flatten().tolist()
+        (position,) = (target != IGNORE).nonzero().flatten().tolist()
         assert tokenizer.decode(target[position : position + 1]).lower() == item.answer.lower()
         assert tokenizer.decode(row[: position + 1]) == f"{item.story} {item.question}"
 
@@ -569,7 +574,7 @@ def test_the_answer_is_the_only_target():
 @pytest.mark.parametrize("kinds", [("why",), ()])
 def test_unknown_kinds_of_questions_are_refused(kinds):
     with pytest.raises(ValueError, match="choose from place, colour, feeling, who"):
-        data.questions(3, kinds=kinds)
+        draw_questions(3, kinds=kinds)
 
 
 # --- digits --------------------------------------------------------------------------------------------
@@ -627,23 +632,23 @@ def test_a_split_holds_out_each_image_once():
             data.digits_split(test=test)
 
 
-@pytest.mark.parametrize("shift", data.SHIFTS)
+@pytest.mark.parametrize("shift", SHIFTS)
 def test_shifts_keep_shape_and_range_and_follow_their_seed(shift):
     images_, _ = data.digits()
     before = images_.clone()
-    shifted = data.shift_digits(images_, shift, seed=3)
+    shifted = shift_digits(images_, shift, seed=3)
     assert shifted.shape == images_.shape and shifted.dtype == torch.float32
     assert 0 <= shifted.min() and shifted.max() <= 1
     assert torch.equal(images_, before)
-    assert torch.equal(shifted, data.shift_digits(images_, shift, seed=3))
-    assert not torch.equal(shifted, data.shift_digits(images_, shift, seed=4))
+    assert torch.equal(shifted, shift_digits(images_, shift, seed=3))
+    assert not torch.equal(shifted, shift_digits(images_, shift, seed=4))
     assert not torch.equal(shifted, images_)
 
 
 def test_a_moved_digit_is_itself_one_pixel_away():
     images_ = data.digits()[0][:200].view(-1, 8, 8)
     ways = set()
-    for image, moved in zip(images_, data.shift_digits(images_, "moved"), strict=True):
+    for image, moved in zip(images_, shift_digits(images_, "moved"), strict=True):
         found = []
         for step, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
             rolled = image.roll(step, axis)
@@ -659,27 +664,27 @@ def test_noise_has_the_spread_it_says_and_turning_keeps_the_ink():
     cut = 0.5 / 0.3  # black and white are this many standard deviations from grey
     outside, height = math.erfc(cut / 2**0.5), math.exp(-(cut**2) / 2) / (2 * math.pi) ** 0.5
     spread = 0.3 * (1 - outside - 2 * cut * height + cut**2 * outside) ** 0.5  # of a normal cut at both ends
-    assert data.shift_digits(grey, "noisy").std().item() == pytest.approx(spread, rel=0.01)
+    assert shift_digits(grey, "noisy").std().item() == pytest.approx(spread, rel=0.01)
     ring = torch.zeros(200, 8, 8)
     ring[:, 3:5, 3:5] = 1  # turning its own middle changes little of a square
-    turned = data.shift_digits(ring, "rotated")
+    turned = shift_digits(ring, "rotated")
     assert torch.allclose(turned.sum((1, 2)), torch.tensor(4.0), atol=0.8)
     rows, columns = torch.meshgrid(torch.arange(8.0) - 3.5, torch.arange(8.0) - 3.5, indexing="ij")
     for axis in (rows, columns):  # it stays where it was
         assert torch.allclose((turned * axis).sum((1, 2)), torch.tensor(0.0), atol=1e-4)
     with pytest.raises(ValueError, match="shift 'blurred': choose one of moved, noisy, rotated"):
-        data.shift_digits(grey, "blurred")
+        shift_digits(grey, "blurred")
 
 
 # --- real text -----------------------------------------------------------------------------------------
 
 
 def test_python_s_manual_is_long_and_tidy():
-    text = data.manual_text()
+    text = manual_text()
     assert len(text) > 300_000
     assert "assert" in text and "generator" in text
     assert not re.search(r"^[*=\-~^]{3,}$|[ \t]$|\n\n\n", text, flags=re.MULTILINE)
-    assert data.own_text(text) == text
+    assert own_text(text) == text
 
 
 ENOUGH = "The cat sat on the mat. " * 20
@@ -699,67 +704,67 @@ ENOUGH = "The cat sat on the mat. " * 20
 ])  # fmt: skip
 def test_unusable_text_is_refused_with_its_reason(source, message):
     with pytest.raises(ValueError, match=message):
-        data.own_text(source)
+        own_text(source)
 
 
 def test_a_text_that_is_far_too_long_is_refused_at_once():
     huge = bytes(100_000_000)
     start = time.process_time()
     with pytest.raises(ValueError, match="100.0 MB, the limit is 5 MB"):
-        data.own_text(huge)
+        own_text(huge)
     assert time.process_time() - start < 0.05
     with pytest.raises(ValueError, match="the limit is 0.0004 MB"):
-        data.own_text(ENOUGH, most_bytes=400)
+        own_text(ENOUGH, most_bytes=400)
 
 
 def test_usable_text_comes_back_with_plain_line_ends():
-    assert data.own_text(ENOUGH) == data.own_text(ENOUGH.encode()) == ENOUGH
-    assert data.own_text(b"\xef\xbb\xbf" + ENOUGH.encode() + b"a\r\nb\rc\n") == ENOUGH + "a\nb\nc\n"
-    assert data.own_text(bytearray("Größe, 大きさ. ".encode() * 30)) == "Größe, 大きさ. " * 30
+    assert own_text(ENOUGH) == own_text(ENOUGH.encode()) == ENOUGH
+    assert own_text(b"\xef\xbb\xbf" + ENOUGH.encode() + b"a\r\nb\rc\n") == ENOUGH + "a\nb\nc\n"
+    assert own_text(bytearray("Größe, 大きさ. ".encode() * 30)) == "Größe, 大きさ. " * 30
 
 
 def test_characters_survive_unless_they_are_rare():
-    tokenizer = data.CharTokenizer("abcabcabx")
+    tokenizer = CharTokenizer("abcabcabx")
     assert tokenizer.vocab == ("\N{REPLACEMENT CHARACTER}", "a", "b", "c")
     assert tokenizer.decode(tokenizer.encode("cab")) == "cab"
     assert tokenizer.encode("xyz") == [0, 0, 0]
     assert tokenizer.decode(torch.tensor([1, 0])) == "a\N{REPLACEMENT CHARACTER}"
-    small = data.CharTokenizer("aaabbcccc", size=3)
+    small = CharTokenizer("aaabbcccc", size=3)
     assert small.vocab[1:] == ("a", "c")
-    manual = data.manual_text()
-    full = data.CharTokenizer(manual)
+    manual = manual_text()
+    full = CharTokenizer(manual)
     known = "".join(character for character in manual if character in full.ids)
     assert len(full) <= 128 and len(known) > 0.999 * len(manual)
     assert full.decode(full.encode(known)) == known
     with pytest.raises(ValueError, match="id 4: expected 0 to 3"):
         tokenizer.decode([4])
     with pytest.raises(ValueError, match="size 1: expected 2 or more"):
-        data.CharTokenizer("aa", size=1)
+        CharTokenizer("aa", size=1)
 
 
 def test_a_text_is_split_into_beginning_and_end():
-    train, held_out = data.text_split(ENOUGH, held_out=0.25)
+    train, held_out = text_split(ENOUGH, held_out=0.25)
     assert train + held_out == ENOUGH
     assert len(held_out) == len(ENOUGH) // 4
     for share in (0, 1):
         with pytest.raises(ValueError, match=f"held_out {share}: expected a share"):
-            data.text_split(ENOUGH, held_out=share)
+            text_split(ENOUGH, held_out=share)
 
 
 @pytest.mark.parametrize("length", [2, 64, 65, 66, 1000])
 def test_rows_of_text_predict_each_character_once(length):
     text = (ENOUGH * 3)[:length]
-    tokenizer = data.CharTokenizer(ENOUGH)
-    inputs, targets = data.text_rows(text, tokenizer)
+    tokenizer = CharTokenizer(ENOUGH)
+    inputs, targets = text_rows(text, tokenizer)
     assert inputs.shape == targets.shape and inputs.shape[1] == 64
-    counted = targets != data.NO_TARGET
+    counted = targets != IGNORE
     assert tokenizer.decode(inputs[counted]) == text[:-1]
     assert tokenizer.decode(targets[counted]) == text[1:]
 
 
 def test_batches_of_text_are_its_windows():
-    tokenizer = data.CharTokenizer(ENOUGH)
-    batches = data.text_batches(ENOUGH, tokenizer, context=32, batch_size=4)
+    tokenizer = CharTokenizer(ENOUGH)
+    batches = text_batches(ENOUGH, tokenizer, context=32, batch_size=4)
     inputs, targets = batches(generator(1))
     assert inputs.shape == targets.shape == (4, 32)
     assert torch.equal(inputs[:, 1:], targets[:, :-1])
@@ -767,9 +772,9 @@ def test_batches_of_text_are_its_windows():
     assert torch.equal(inputs, batches(generator(1))[0])
     starts = {tokenizer.decode(row)[:1] for row in batches(generator(1), batch_size=500)[0]}
     assert starts == set(ENOUGH)  # windows start anywhere
-    whole = data.text_batches("abab", data.CharTokenizer("abab"), context=3)(generator())[0]
+    whole = text_batches("abab", CharTokenizer("abab"), context=3)(generator())[0]
     assert whole.tolist() == [[1, 2, 1]] * 16
     with pytest.raises(ValueError, match="context 480: a text of 480 characters allows 479 or less"):
-        data.text_batches(ENOUGH, tokenizer, context=480)
+        text_batches(ENOUGH, tokenizer, context=480)
     with pytest.raises(ValueError, match="a text of 1 character has nothing to predict"):
-        data.text_rows("a", tokenizer)
+        text_rows("a", tokenizer)

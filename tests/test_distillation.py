@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from chapters.distillation.measures import answer_time
 from course_utils import distillation as ds
 from course_utils import training
 from course_utils.models import GPT, IGNORE, MLP, GPTConfig
@@ -295,9 +296,8 @@ def digit_like(rows=64):
     return x, (x[:, :3].sum(-1) > 0).long() + 2 * (x[:, 3] > 0)
 
 
-def test_knobs_of_each_loss():
+def test_the_knob_of_own_samples():
     teacher = MLP([6, 4])
-    assert training.keyword_knobs(ds.teacher_loss(teacher)) == {"temperature": 4.0, "alpha": 0.9}
     assert training.keyword_knobs(ds.on_policy_loss(teacher, lambda m, b: b)) == {"temperature": 1.0}
 
 
@@ -307,22 +307,13 @@ def test_a_student_learns_its_teacher_from_inputs_alone():
     training.fit(teacher, [(x, labels)], steps=150, lr=2e-2, device="cpu")
     teacher.zero_grad(set_to_none=True)
     kept = copy.deepcopy(teacher.state_dict())
-    student, loss = MLP([6, 8, 4]), ds.teacher_loss(teacher)
+    student = MLP([6, 8, 4])
+    loss = lambda model, batch: ds.distillation_loss(model(batch[0]), teacher(batch[0]), alpha=1.0)  # noqa: E731
     assert ds.agreement(student(x), teacher(x)) < 0.6
-    training.fit(student, [(x, None)], steps=150, lr=2e-2, loss=loss, knobs={"alpha": 1.0}, device="cpu")
+    training.fit(student, [(x, None)], steps=150, lr=2e-2, loss=loss, device="cpu")
     assert ds.agreement(student(x), teacher(x)) > 0.9
     assert all(torch.equal(kept[name], t) for name, t in teacher.state_dict().items())
     assert all(p.grad is None for p in teacher.parameters())
-
-
-def test_teacher_loss_is_the_loss_of_both_models_logits():
-    teacher, student, tokens = gpt(), gpt(layers=1), torch.randint(11, (2, 8), generator=generator(0))
-    targets = tokens.clone()
-    targets[:, :3] = IGNORE
-    expected = ds.distillation_loss(student(tokens)[0], teacher(tokens)[0], targets, temperature=2.0, alpha=0.4)
-    loss = ds.teacher_loss(teacher)
-    assert torch.equal(loss(student, (tokens, targets), temperature=2.0, alpha=0.4), expected)
-    torch.testing.assert_close(loss(student, (tokens, targets), alpha=0.0), student(tokens, targets)[1])
 
 
 def say_twos(student, batch):
@@ -343,20 +334,13 @@ def test_on_policy_loss_compares_on_what_the_sampler_says(divergence):
     torch.testing.assert_close(value, expected)
 
 
-@pytest.mark.parametrize("kind", ["teacher", "hints", "on policy"])
-def test_teacher_and_sampler_build_no_graph(kind):
+def test_teacher_and_sampler_build_no_graph():
     teacher, student, tokens = gpt(), gpt(layers=1), torch.randint(11, (2, 4), generator=generator(0))
     graphs = []
     teacher.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()))
     sampler = lambda *both: graphs.append(torch.is_grad_enabled()) or say_twos(*both)  # noqa: E731
-    pair_of = nn.ModuleDict({"student": student, "regressor": nn.Linear(12, 12)})
-    loss, model, batch = {
-        "teacher": (ds.teacher_loss(teacher), student, (tokens, tokens)),
-        "hints": (ds.hints_from(teacher, teacher_layer=1, student_layer=1), pair_of, (tokens, tokens)),
-        "on policy": (ds.on_policy_loss(teacher, sampler), student, tokens),
-    }[kind]
-    assert loss(model, batch).requires_grad
-    assert graphs == [False] * (2 if kind == "on policy" else 1)
+    assert ds.on_policy_loss(teacher, sampler)(student, tokens).requires_grad
+    assert graphs == [False, False]
 
 
 def test_on_policy_refuses_an_unknown_divergence():
@@ -380,32 +364,13 @@ def test_hidden_is_what_the_next_layer_reads():
         ds.hidden(nn.Linear(6, 4), x, 0)
 
 
-def test_hints_train_the_student_up_to_its_layer_and_the_regressor():
-    x, labels = digit_like()
-    teacher = MLP([6, 12, 12, 4], activation="tanh")
-    both = nn.ModuleDict({"student": MLP([6, 8, 8, 4], activation="tanh"), "regressor": nn.Linear(8, 12)})
-    before = copy.deepcopy(both)
-    loss = ds.hints_from(teacher, teacher_layer=2, student_layer=1)
-    history = training.fit(both, [(x, labels)], steps=100, lr=1e-2, loss=loss, device="cpu")
-    assert history.loss[-1] < 0.5 * history.loss[0]
-    moved = {name for (name, p), old in zip(both.named_parameters(), before.parameters(), strict=True)
-             if not torch.equal(p, old)}  # fmt: skip
-    assert moved == {"student.layers.0.weight", "student.layers.0.bias", "regressor.weight", "regressor.bias"}
-
-
-@pytest.mark.parametrize("kind", ["teacher", "hints", *ds.DIVERGENCES])
-def test_a_training_step_touches_nothing_outside_its_device(kind):
+@pytest.mark.parametrize("divergence", ds.DIVERGENCES)
+def test_a_training_step_touches_nothing_outside_its_device(divergence):
     with torch.device("meta"):
         teacher, student = gpt(), gpt(layers=1)
         tokens = torch.zeros(2, 4, dtype=torch.long)
-        if kind == "hints":
-            student = nn.ModuleDict({"student": student, "regressor": nn.Linear(12, 12)})
-    losses = {
-        "teacher": ds.teacher_loss(teacher),
-        "hints": ds.hints_from(teacher, teacher_layer=2, student_layer=1),
-    } | {name: ds.on_policy_loss(teacher, say_twos, divergence=name) for name in ds.DIVERGENCES}
-    batch = tokens if kind in ds.DIVERGENCES else (tokens, tokens)
-    run = training.Experiment(model=lambda g: student, batches=[batch], loss=losses[kind], steps=1).start(device="meta")
+    loss = ds.on_policy_loss(teacher, say_twos, divergence=divergence)
+    run = training.Experiment(model=lambda g: student, batches=[tokens], loss=loss, steps=1).start(device="meta")
     run.step()
     assert any(p.grad is not None and p.grad.is_meta for p in run.model.parameters())
     assert all(p.grad is None for p in teacher.parameters())
@@ -499,51 +464,10 @@ def test_agreement_counts_equal_choices():
         ds.agreement(a, b[:3])
 
 
-def test_calibration_needs_bins_and_labels_that_count():
-    with pytest.raises(ValueError, match="bins 0, 3 labels that count: expected 1 or more of each"):
-        ds.calibration(torch.eye(3), torch.arange(3), bins=0)
-    with pytest.raises(ValueError, match="bins 15, 0 labels that count"):
-        ds.calibration(torch.eye(3), torch.full((3,), IGNORE))
-
-
 def test_layers_may_be_numbers_of_any_kind():
     student, teacher = gpt(), gpt(layers=4)
     origin = ds.copy_layers_(student, teacher, layers=torch.tensor([0, 3]))
     assert origin["blocks.1.up.weight"] == "blocks.3.up.weight"
-
-
-def test_calibration_of_known_cases():
-    sure = torch.tensor([[0.8, 0.2]]).log().repeat(10, 1)  # says 80 % ten times
-    right_8 = torch.tensor([0] * 8 + [1] * 2)
-    good = ds.calibration(sure, right_8, bins=10)
-    assert good.ece == pytest.approx(0, abs=1e-6)
-    assert good.brier == pytest.approx(0.8 * 2 * 0.2**2 + 0.2 * 2 * 0.8**2, rel=1e-6)
-    assert good.share.sum().item() == 1 and good.share.max().item() == 1
-    right_5 = torch.tensor([0] * 5 + [1] * 5)
-    assert ds.calibration(sure, right_5, bins=10).ece == pytest.approx(0.3, rel=1e-6)
-    certain = ds.calibration(1e4 * F.one_hot(right_5).double(), right_5)
-    assert certain.ece == 0 == certain.brier and certain.share.tolist() == [0.0] * 14 + [1.0]
-    assert ds.calibration(1e4 * F.one_hot(1 - right_5).double(), right_5).brier == 2
-
-
-def test_calibration_matches_a_plain_loop_over_bins():
-    logits, labels = 2 * normal(300, 6), torch.randint(6, (300,), generator=generator(4))
-    result, p = ds.calibration(logits, labels, bins=7), softmax(logits.numpy())
-    ece = 0.0
-    for b in range(7):
-        low, high = b / 7, (b + 1) / 7
-        inside = (p.max(-1) >= low) & (p.max(-1) < high)
-        assert result.share[b].item() == pytest.approx(inside.mean())
-        if not inside.any():
-            assert result.accuracy[b].isnan() and result.confidence[b].isnan()
-            continue
-        accuracy = (p.argmax(-1) == labels.numpy())[inside].mean()
-        assert result.accuracy[b].item() == pytest.approx(accuracy)
-        assert result.confidence[b].item() == pytest.approx(p.max(-1)[inside].mean())
-        ece += inside.mean() * abs(accuracy - p.max(-1)[inside].mean())
-    assert result.ece == pytest.approx(ece)
-    masked = torch.cat([labels, torch.full((5,), IGNORE)])
-    assert ds.calibration(torch.cat([logits, normal(5, 6)]), masked, bins=7).ece == result.ece
 
 
 class Sleeper(nn.Module):
@@ -562,10 +486,10 @@ class Sleeper(nn.Module):
 
 def test_answer_time_counts_the_repeats_after_the_warmup():
     model = Sleeper()
-    result = ds.answer_time(model, torch.ones(1), repeats=9, warmup=1)
+    result = answer_time(model, torch.ones(1), repeats=9, warmup=1)
     assert model.calls == 10 and not any(model.gradients)
     assert 0.01 <= result.lower <= result.median <= result.upper
-    late = [ds.answer_time(Sleeper(), torch.ones(1), repeats=1, warmup=w).median for w in (0, 1)]
+    late = [answer_time(Sleeper(), torch.ones(1), repeats=1, warmup=w).median for w in (0, 1)]
     assert late[0] >= 0.2 and late[1] < 0.4 * late[0]  # the slow first answer counts only without warmup
     with pytest.raises(ValueError, match="repeats 0, warmup 3"):
-        ds.answer_time(model, torch.ones(1), repeats=0)
+        answer_time(model, torch.ones(1), repeats=0)

@@ -1,5 +1,7 @@
 """Distillation on digits: laws of the transfer sets, the sources, the recipes and the panels."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,11 @@ from chapters.distillation import digits as d
 from chapters.distillation import drawing
 from chapters.distillation import panel_distillation as panels
 from chapters.distillation import panel_soft_labels as soft_labels
+from chapters.distillation.bench import Bench
 from course_utils import checkpoint, runtime, training
+from course_utils.live import Shown, Slider
 from course_utils.models import IGNORE, count_parameters
+from tests.test_live import wait
 
 
 def batch(images=40, **changes):
@@ -302,3 +307,54 @@ def test_the_size_panel_shows_every_width_and_the_teacher(monkeypatch):
     assert [list(trace["x"]) for trace in time["data"]] == [[310, 610, 301_066]] * 2
     assert all((trace["y"] > 0).all() for trace in time["data"])
     assert [row.split()[0] for row in panel.shown.texts[0][1].splitlines()[2:]] == ["4", "8", "teacher"]
+
+
+# --- work that takes a moment -----------------------------------------------------------------------------------------
+
+POWER = Slider(label="power", help="How bent.", low=0, high=5, step=1, whole=True)
+
+
+def test_a_bench_waits_for_its_button():
+    def draw(*, power):
+        yield 0.5
+        return Shown(summary=f"a{power}")
+
+    made = Bench(draw, title="Waits", controls={"power": (POWER, 2)}, act="Compute")
+    made.controls["power"].value = 3
+    assert made.shown.summary == "a2"
+    assert made.figure._last[1]["status"] == "What is shown is from before. Press “Compute”."
+    made.buttons["act"].click()
+    wait(lambda: made.shown.summary == "a3" and made.buttons["act"].description == "Compute")
+
+
+def test_long_work_shows_its_progress_and_can_be_stopped():
+    gates = [threading.Event() for _ in range(3)]
+
+    def draw(*, power):
+        for done, gate in enumerate(gates):
+            yield done / len(gates)
+            assert gate.wait(20)
+        return Shown(summary=f"power {power}")
+
+    for gate in gates:
+        gate.set()
+    made = Bench(draw, title="Long work", controls={"power": (POWER, 2)}, act="Compute")
+    assert made.shown.summary == "power 2", "whoever only looks gets a picture"
+
+    def status():
+        return made.figure._last[1]["status"]
+
+    for gate in gates[1:]:
+        gate.clear()
+    made.controls["power"].value, button = 3, made.buttons["act"]
+    button.click()
+    wait(lambda: status() == "Working: 33% done.")
+    assert made.figure._last[1]["progress"] == 1 / 3 and button.description == "Stop"
+    button.click()
+    gates[1].set()
+    wait(lambda: status() == "Stopped. What is shown is from before." and button.description == "Compute")
+    assert made.shown.summary == "power 2"
+    button.click()
+    gates[2].set()
+    wait(lambda: made.shown.summary == status() == "power 3" and made.figure._last[1]["progress"] is None)
+    made.close()

@@ -8,9 +8,10 @@ from chapters.distillation import bumps, sizes
 from chapters.distillation import panel_story_students as panels
 from chapters.distillation import stories as s
 from chapters.distillation.studies import STUDIES as studies
+from chapters.distillation.writing import write
+from chapters.stories.abilities import ability_masks
 from course_utils import data, pretraining, runtime, training
-from course_utils.distillation import copy_layers_, teacher_loss
-from course_utils.distillation.writing import write
+from course_utils.distillation import copy_layers_, distillation_loss
 from course_utils.models import GPT, IGNORE, GPTConfig
 
 TOKENIZER = data.StoryTokenizer()
@@ -129,7 +130,8 @@ def test_text_and_probabilities_are_of_the_same_texts_and_labels_of_true_ones():
 def test_probabilities_are_those_of_the_distillation_loss():
     recipe = s.taught_recipe(stories=20, steps=1)
     batch, model = recipe.batches(runtime.generator(0)), s.student(runtime.generator(0))
-    wanted = teacher_loss(s.teacher())(model, batch[:2], temperature=1.0, alpha=1.0)
+    student, teacher = (one(batch[0])[0] for one in (model, s.teacher()))
+    wanted = distillation_loss(student, teacher, batch[1], temperature=1.0, alpha=1.0)
     torch.testing.assert_close(recipe.loss(model, batch), wanted)
 
 
@@ -145,7 +147,7 @@ def test_a_hint_of_weight_zero_is_no_hint():
 
 def test_one_abilitys_tokens_test_no_other():
     inputs, targets = (part[:500] for part in s.true_texts(s.POOL))
-    masks = data.ability_masks(inputs, targets)
+    masks = ability_masks(inputs, targets)
     for ability in s.ABILITIES:
         taught = s._only(ability)[:500] != IGNORE
         assert taught.sum() > 100 and (taught & ~masks[ability]).sum() == 0

@@ -3,14 +3,14 @@
 import math
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import pytest
 import torch
 
 from chapters.finetuning import panel_finetuning as panels
 from chapters.finetuning import questions, ranks
 from chapters.stories import question_accuracy
-from course_utils import checkpoint, data, finetuning, training
-from course_utils.live import FrontierView
+from course_utils import checkpoint, data, training
 from course_utils.live.views import Trace
 from course_utils.models import count_parameters
 from course_utils.training import History
@@ -153,7 +153,7 @@ def test_the_update_has_at_most_the_rank_of_lora_and_its_merge_answers_the_same(
     assert ranks.largest_difference(run.model) < 1e-5
     for name, values in ranks.spectra(run.model).items():
         assert values[1] > 1e-3 and values[2:].max() < 1e-4 * values[0]
-        assert run.history[name].last == finetuning.rank_for(values, 0.9)
+        assert run.history[name].last == ranks.rank_for(values, 0.9)
         assert run.history[f"{name} #0"].last == pytest.approx(values[0].item())
     assert "no probability changes" in run.history.texts["merged"]
 
@@ -175,7 +175,7 @@ def history(x, y):
 
 
 def test_a_frontier_shows_the_path_of_this_run_and_where_a_pinned_one_ended():
-    view = FrontierView(title="t", x="old", y="new", x_title="x", y_title="y")
+    view = panels.FrontierView(title="t", x="old", y="new", x_title="x", y_title="y")
     this = Trace(name="this run", histories=[history([1, 2], [3, 4]), history([3, 4], [5, 6])])
     pin = Trace(name="pin 1", histories=[history([1, 9], [2, 8])], style=1, faded=True)
     path, point = view.draw([this, pin])["data"]
@@ -225,3 +225,15 @@ def test_costs_are_counted(count):
     everything, lora, biases, last = panels._costs(count)
     assert everything > lora > biases
     assert (lora, last) == ((8192, 64 * 116) if count == "weights" else (8192 * 12 / 1000, 64 * 116 * 12 / 1000))
+
+
+def test_ends_stand_where_they_are_told_and_are_joined_where_it_is_asked():
+    places = [1.0, 2.0, 3.0, 4.0]
+    spec = panels.frontier(places, places, list("abcd"), groups=["one", "two", "one", "two"], joined=["two"],
+                           sides={"one": "top center", "two": "top left"}, x_range=(0.1, 100), y_range=(0, 9),
+                           ticks=[1, 10])  # fmt: skip
+    one, two = spec["data"]
+    assert (one["mode"], two["mode"]) == ("markers+text", "lines+markers+text")
+    assert (one["textposition"], two["textposition"]) == ("top center", "top left")
+    assert spec["layout"]["xaxis"]["range"] == [-1, 2] and spec["layout"]["yaxis"]["range"] == [0, 9]
+    go.Figure(spec)

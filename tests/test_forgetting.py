@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from chapters.digits import SHIFTS
 from chapters.finetuning import keeping, questions, shift, transfer
 from chapters.finetuning import panel_forgetting as forgetting
 from chapters.finetuning.studies import STUDIES as studies
@@ -116,7 +117,7 @@ def test_a_new_head_reads_the_same_features():
 
 def test_pretraining_puts_shifted_digits_right():
     plain = shift.test_worlds()[shift.INSIDE]
-    for world in data.SHIFTS:
+    for world in SHIFTS:
         moved = shift.test_worlds()[world]
         painted = shift.pretrained_digits()(moved)
         assert (painted - plain).square().mean() < 0.7 * (moved - plain).square().mean()

@@ -2,9 +2,12 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,7 @@ ROWS = (  # a module of the engine imports only from rows above its own
 )
 ROW = {module: row for row, modules in enumerate(ROWS) for module in modules}
 LINES = 350
+BUDGET = 7500  # lines of the whole engine
 SLOWER = 1.15  # how much longer importing the course may take than importing torch
 ON_DEMAND = {"plotly", "scipy", "sklearn", "transformers", "matplotlib", "kaleido", "PIL"}
 WIDGETS = {"IPython", "ipywidgets", "anywidget"}
@@ -104,6 +108,48 @@ def test_a_notebook_needs_one_chapter(path):
     assert len(chapters_of(path)) <= 1, "put what two notebooks need into a shared recipe, or into course_utils"
 
 
+def words_of(node):
+    """Every name that a piece of source reads: variables, attributes, and what it imports."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load):
+            yield part.id
+        elif isinstance(part, ast.Attribute):
+            yield part.attr
+        elif isinstance(part, ast.ImportFrom):
+            yield from (alias.name for alias in part.names)
+
+
+def defined(node):
+    """The names that a statement at a module's top defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+
+
+@cache
+def readers():
+    """For each name that anything but a test reads: the statements that do, as (file, line of the statement)."""
+    folders = [ROOT / "tools", ROOT / "benchmarks"]
+    files = [path for path in FILES if path.name != "__init__.py"] + CHAPTERS + SOURCES
+    found = defaultdict(set)
+    for path in files + [path for folder in folders for path in folder.rglob("*.py")]:
+        for node in ast.parse(path.read_text()).body:
+            for word in words_of(node):
+                found[word].add((path, node.lineno))
+    for path in (ROOT / "binder").glob("*.json"):  # settings name classes
+        for word in re.findall(r"\w+", path.read_text()):
+            found[word].add((path, 0))
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=label)
+def test_a_public_name_is_used_by_more_than_tests(path):
+    alone = [f"line {node.lineno}: {name}" for node in ast.parse(path.read_text()).body for name in defined(node)
+             if not name.startswith("_") and not readers()[name] - {(path, node.lineno)}]  # fmt: skip
+    assert alone == [], "use it in a chapter, or take it out with its tests"
+
+
 @pytest.mark.parametrize("path", FILES + CHAPTERS, ids=label)
 def test_a_module_is_short_enough_to_be_read(path):
     lines = len(path.read_text().splitlines())
@@ -123,6 +169,12 @@ def test_only_lessons_print(path):
     assert [line for line, name in called(path) if name == "print"] == []
 
 
+def test_the_engine_stays_within_its_budget():
+    lines = sum(len(path.read_text().splitlines()) for path in PACKAGE.rglob("*")
+                if path.suffix in {".py", ".js", ".css"})  # fmt: skip
+    assert lines <= BUDGET, f"course_utils has {lines} lines: what one notebook needs alone belongs beside it"
+
+
 def declared(*extras):
     """The packages that pyproject.toml names, for the course and for some extras."""
     about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -131,7 +183,7 @@ def declared(*extras):
 
 
 @pytest.mark.parametrize(("folder", "extras"), [
-    ("course_utils", ["build"]),  # a panel's picture is drawn where notebooks are built
+    ("course_utils", []),
     ("notebooks/src", []),
     ("notebooks/chapters", []),
     ("tools", ["build", "test"]),

@@ -11,25 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from chapters.initialization.memory import NAMED_MODELS, parameter_count, training_memory
+from chapters.initialization.mup import coordinate_check, mup_groups, mup_learning_rates
+from chapters.initialization.probes import probe, statistics
+from chapters.initialization.theory import correlation_map, edge_of_chaos, initial_loss, variance_map
 from course_utils import data, initialization, training
 from course_utils.initialization import (
     INIT_SCHEMES,
-    coordinate_check,
-    correlation_map,
-    dead_probability,
-    edge_of_chaos,
-    initial_loss,
     initialize_,
-    layer_gain,
     mean_field,
-    mup_groups,
-    mup_learning_rates,
-    parameter_count,
-    probe,
-    relu_second_moment,
-    statistics,
-    training_memory,
-    variance_map,
 )
 from course_utils.models import GPT, MLP, GPTConfig, count_parameters
 from course_utils.runtime import generator
@@ -366,54 +356,7 @@ def test_a_layer_of_another_kind_is_refused_before_anything_changes():
     assert all(map(torch.equal, weights(model), before))
 
 
-# --- gains: theory beside measurement -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scheme", ["uniform", "lecun", "xavier", "he", "he_uniform", "orthogonal", "width"])
-@pytest.mark.parametrize("activation", ["relu", "linear"])
-def test_a_layers_gain_is_what_is_predicted(scheme, activation):
-    model = started(MLP([1024] * 5 + [10], activation=activation), scheme)
-    for layer in model.layers:
-        layer.bias.data.zero_()
-    with probe(model) as seen, torch.no_grad():
-        model(torch.randn(64, 1024, generator=generator(3)))
-    moments = [seen.activations[f"layer {number}"].second_moment for number in range(1, 5)]
-    measured = (moments[-1] / moments[0]) ** (1 / 3)
-    assert measured == pytest.approx(layer_gain(scheme, 1024, activation=activation), rel=0.05)
-
-
-def test_gains_of_known_schemes():
-    assert layer_gain("he", 100) == pytest.approx(1)
-    assert layer_gain("lecun", 100) ** 30 == pytest.approx(2.0**-30)
-    assert layer_gain("uniform", 100, activation="tanh") == pytest.approx(1 / 3)
-    assert layer_gain("xavier", 100, 300, activation="linear") == pytest.approx(0.5)
-    assert layer_gain("normal", 100, std=0.1, activation="linear") == pytest.approx(1)
-    for scheme in ("zeros", "constant", "lsuv"):
-        with pytest.raises(ValueError, match="has no gain of its own"):
-            layer_gain(scheme, 100)
-    with pytest.raises(ValueError, match="activation 'gelu': choose one of linear, tanh, relu"):
-        layer_gain("he", 100, activation="gelu")
-    with pytest.raises(ValueError, match="fan_in 0, fan_out 0: expected 1 or more"):
-        layer_gain("he", 0)
-
-
-def test_second_moment_of_a_relu_net_is_he_and_colleagues_product():
-    assert relu_second_moment(50, 1 / 50, 30) == pytest.approx(9.3e-10, rel=0.002)
-    width, depth, nets = 10, 3, 20_000
-    signal = torch.ones(nets, width, 1) / width**0.5  # squared length 1
-    for number in range(depth):
-        signal = (0.5 * torch.randn(nets, width, width, generator=generator(number)) @ signal).relu()
-    measured = signal.square().sum(1).mean().item()
-    assert measured == pytest.approx(relu_second_moment(width, 0.25, depth), rel=0.05)
-
-
-def test_how_many_relu_nets_are_born_dead():
-    assert dead_probability(3, 10) == pytest.approx(0.7369, abs=5e-5)
-    signal = torch.ones(20_000, 3, 1)
-    for number in range(10):
-        signal = (torch.randn(20_000, 3, 3, generator=generator(number)) @ signal).relu()
-    dead = (signal == 0).all(1).float().mean().item()
-    assert dead == pytest.approx(dead_probability(3, 10), abs=0.01)
+# --- the first loss -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("vocab", "variance"), [(20, 0.5), (56, 1.0), (5, 0.25)])
@@ -570,8 +513,6 @@ def test_edges_of_other_activations():
     (lambda: mean_field(-1.0, 0.1), "sigma_w -1.0: expected a finite number, 0 or more"),
     (lambda: mean_field(1.0, math.inf), "sigma_b inf: expected a finite number"),
     (lambda: mean_field(1.0, 0.1, "swish"), "activation 'swish': choose one of tanh, relu, gelu, linear"),
-    (lambda: dead_probability(0, 3), "width 0, depth 3: expected 1 or more, and 0 or more"),
-    (lambda: relu_second_moment(64, 0.1, -1), "width 64, depth -1: expected 1 or more, and 0 or more"),
     (lambda: correlation_map(1.2, 1.0, 0.1, "tanh"), "correlation 1.2: expected a number from -1 to 1"),
 ])  # fmt: skip
 def test_bad_theory_input(call, message):
@@ -780,7 +721,7 @@ def test_two_training_steps_peak_where_they_are_said_to(build, batch, optimizer)
         return torch.randn(batch, 64, generator=rng), torch.randint(10, (batch,), generator=rng)
 
     experiment = training.Experiment(model=lambda _: build(), batches=batches, optimizer=optimizer, steps=2)
-    peak = initialization.peak_memory(lambda: training.finish(experiment.start(0, device="cpu")))
+    peak = training.peak_memory(lambda: training.finish(experiment.start(0, device="cpu")))
     assert training_memory(build(), batch=batch, optimizer=optimizer).total == pytest.approx(peak, rel=0.1)
 
 
@@ -790,8 +731,8 @@ def test_peak_memory_counts_what_is_held_at_one_time():
             torch.zeros(1000) + 1  # two at a time
         return torch.zeros(100)
 
-    assert initialization.peak_memory(work) == pytest.approx(8000, abs=100)
-    assert initialization.peak_memory(lambda: None) == 0
+    assert training.peak_memory(work) == pytest.approx(8000, abs=100)
+    assert training.peak_memory(lambda: None) == 0
 
 
 def test_the_parameters_of_well_known_models():
@@ -800,9 +741,9 @@ def test_the_parameters_of_well_known_models():
         "smollm2-135m": 134_515_008, "llama-2-7b": 6_738_415_616, "llama-2-13b": 13_015_864_320,
         "llama-2-70b": 68_976_648_192,
     }  # fmt: skip
-    assert {name: parameter_count(name) for name in initialization.NAMED_MODELS} == published
+    assert {name: parameter_count(name) for name in NAMED_MODELS} == published
     with torch.device("meta"):
-        assert count_parameters(GPT(initialization.NAMED_MODELS["gpt2"])) == published["gpt2"]
+        assert count_parameters(GPT(NAMED_MODELS["gpt2"])) == published["gpt2"]
     for model in (small_gpt(), small_gpt(tied=False), MLP([3, 4, 5], norm=True, bias=False)):
         assert parameter_count(model) == count_parameters(model)
 

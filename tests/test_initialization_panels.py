@@ -9,8 +9,10 @@ from chapters.initialization import panel_depth as depth
 from chapters.initialization import panel_signal as signal
 from chapters.initialization import studies
 from chapters.initialization.panel_initialization import OURS, SHAPES, MemoryPanel, symmetry_panel
+from chapters.initialization.probes import probe, statistics
+from chapters.initialization.signals import predict_signal
 from course_utils import initialization, runtime, sweeps, training
-from course_utils.initialization import initialize_, predict_signal, probe
+from course_utils.initialization import initialize_
 from course_utils.models import MLP
 
 # --- what fits ------------------------------------------------------------------------------------------------------
@@ -141,11 +143,11 @@ def test_a_network_that_cannot_be_is_refused_with_the_reason(changes, reason, mo
 
 def test_histograms_are_densities():
     values = torch.randn(200_000, generator=runtime.generator(0))
-    density = signal._density(initialization.statistics(3 * values))
+    density = signal._density(statistics(3 * values))
     step = signal.SHAPE[1] - signal.SHAPE[0]
     assert density.sum() * step == pytest.approx(1, abs=0.01)
     assert density[len(density) // 2] == pytest.approx((2 * np.pi) ** -0.5, abs=0.02)
-    assert (signal._density(initialization.statistics(torch.zeros(5))) == 0).all()
+    assert (signal._density(statistics(torch.zeros(5))) == 0).all()
 
 
 # --- theory, layer by layer -------------------------------------------------------------------------------------------
@@ -248,3 +250,10 @@ def test_the_spread_is_drawn_against_depth_and_against_depth_over_width():
     by_ratio = [line["x"][-1] for line in panel.shown.figures[0]["data"]]
     assert set(by_depth) == {50}
     assert by_ratio == pytest.approx([50 / width for width in signal.WIDTHS for _ in range(2)])
+
+
+def test_a_button_of_its_own_leaves_the_memory_panel_its_title_and_one_glossary():
+    shown = [getattr(one, "value", "") for one in MemoryPanel().box.children]
+    assert sum("What fits" in str(value) for value in shown) == 1
+    assert sum("<summary>What the controls do" in str(value) for value in shown) == 1
+    assert sum("Try one step here" in str(value) for value in shown) == 1

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from course_utils.lesson import (
-    Progress,
     Question,
     check,
     claim,
@@ -21,16 +20,15 @@ from course_utils.lesson import (
     holds,
     judge,
     law,
-    my_progress,
     paired,
     predict,
     quiz,
     recall,
     within_noise,
 )
+from course_utils.lesson.cards import folded
 from course_utils.lesson.compare import CheckerError
-from course_utils.lesson.course_map import CourseMap, course_map
-from course_utils.lesson.progress import Record
+from course_utils.lesson.progress import Progress, Record, my_progress
 
 OPTIONS = ["0", "ln 96 ≈ 4.56", "96"]
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -67,7 +65,6 @@ def test_a_record_survives_its_file():
     again = Progress(progress.path)
     assert again.read() == progress.read() == Record.from_json(progress.read().to_json())
     assert again.read().predictions["é"].first == "0" and again.read().predictions["é"].last == "96"
-    assert again.summary() == "predictions made: 1, exercises solved: 1, quiz questions right: 4 of 5"
     assert my_progress() is progress
 
 
@@ -222,7 +219,7 @@ def test_two_threads_and_two_kernels_lose_nothing(tmp_path):
 
 
 def test_cards_drawn_by_two_threads_do_not_wait_for_each_other():
-    cards = [ask(), bring_back(), course_map()]
+    cards = [ask(), bring_back()]
 
     def click(options):
         for option in options * 20:
@@ -308,11 +305,11 @@ def test_a_prediction_made_after_run_all_reaches_the_answers_card():
 
 
 def test_text_does_not_depend_on_the_learner():
-    fresh = [ask(), bring_back(), five(), course_map()]
+    fresh = [ask(), bring_back(), five()]
     texts = [card._repr_mimebundle_()["text/plain"] for card in fresh]
     fresh[0].choice.value = "96"
     fresh[2].choices[0].value = "right"
-    stored = [ask(), bring_back(), five(), course_map()]
+    stored = [ask(), bring_back(), five()]
     assert texts == [card._repr_mimebundle_()["text/plain"] for card in stored] == [repr(c) for c in stored]
     assert texts[0] == "Predict: What is the loss at step 0?\n   ○ 0\n   ○ ln 96 ≈ 4.56\n   ○ 96"
     assert texts[1] == "The answer: ln 96 ≈ 4.56. Because a uniform guess costs ln V."
@@ -516,12 +513,8 @@ def test_an_exception_is_a_hint_with_its_line_and_a_folded_traceback(capsys):
 
 
 def test_a_traceback_is_folded_and_escaped():
-    from course_utils.lesson.checks import _Folded
-
-    assert (
-        _Folded("<b>")._repr_html_()
-        == "<details><summary>The traceback</summary><pre>&lt;b&gt;</pre></details>"
-    )
+    said = folded("The traceback", "<b>")
+    assert said == "<details><summary>The traceback</summary><pre>&lt;b&gt;</pre></details>"
 
 
 def test_a_solution_is_judged_and_not_recorded(capsys):
@@ -563,21 +556,6 @@ def test_a_class_is_checked_like_a_function():
     assert judge("scale", Learned).line == "not yet: the factor is no parameter: keep it a plain number"
 
 
-def test_in_place_work_returns_nothing_and_passes():
-    @exercise("zero", "zeroing", in_place=True)
-    def checker(answer):
-        weights = torch.ones(3)
-        answer(weights)
-        yield law(not weights.any(), "the weights must be zero")
-
-    def zero_(weights):
-        weights.zero_()
-
-    assert judge("zero", zero_).passed
-    assert judge("zero", lambda w: w + 1).line == "not yet: the weights must be zero"
-    assert "is still blank" in judge("zero", lambda w: ...).line
-
-
 def test_a_result_that_a_law_cannot_use_names_the_missing_return():
     @exercise("positive", "a positive number")
     def checker(answer):
@@ -589,39 +567,18 @@ def test_a_result_that_a_law_cannot_use_names_the_missing_return():
     assert "`forgets` returned None: is a `return` missing?" in judge("positive", forgets).line
 
 
-def test_a_checkers_own_mistakes_are_raised():
-    @exercise("bad-yield", "x")
-    def wrong_yield(answer):
-        yield True
-
-    @exercise("bad-empty", "x")
-    def empty(answer):
-        yield from ()
-
+def test_a_mistake_that_leads_to_the_right_answer_is_raised_for_the_checkers_author():
     @exercise("bad-mistake", "x")
     def mistake(answer):
         yield compare(1.0, 1.0, mistakes={"guessed": 1.0})
 
-    for name, message in (
-        ("yield", "yielded True"),
-        ("empty", "yielded nothing"),
-        ("mistake", "'guessed' leads"),
-    ):
-        with pytest.raises(CheckerError, match=message):
-            judge(f"bad-{name}", lambda: 1)
-    with pytest.raises(TypeError, match="must yield"):
-        exercise("x", "x")(lambda answer: None)
+    with pytest.raises(CheckerError, match="'guessed' leads"):
+        judge("bad-mistake", lambda: 1)
+
+
+def test_a_name_that_no_checker_has_says_which_there_are():
     with pytest.raises(LookupError, match="soft"):
         judge("sotf", lambda: 1)
-
-
-def test_two_modules_cannot_share_an_exercise():
-    def other(answer):
-        yield None
-
-    other.__module__ = "elsewhere"
-    with pytest.raises(ValueError, match="choose another name"):
-        exercise("soft", "soft targets")(other)
 
 
 # Comparing
@@ -777,52 +734,3 @@ def test_two_standard_errors_are_rarely_passed_by_chance():
 def test_pairs_that_cannot_be_compared(a, b, message):
     with pytest.raises(ValueError, match=message):
         paired(a, b)
-
-
-# The course map
-
-
-def write_notebook(path, *sources):
-    cells = [{"cell_type": "code", "source": source.splitlines(keepends=True)} for source in sources]
-    path.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": 'check("no")'}, *cells]}))
-
-
-def table(card) -> str:
-    return card.table.outputs[0]["data"]["text/html"]
-
-
-def test_the_map_counts_what_each_notebook_asks(tmp_path):
-    write_notebook(
-        tmp_path / "01_pretraining.ipynb",
-        'from course_utils import lesson\nlesson.predict("a", "?", options=[])\npredict("b", "?")',
-        'check("loss", f)\ncheck("loss", solution, solution=True)',
-        '%time check("magic", f)',
-        'quiz("q1", [])\n# predict("c")',
-    )
-    (tmp_path / "02_finetuning.ipynb").write_text("half sav")
-    card = CourseMap(tmp_path, my_progress())
-    row = '<a href="01_pretraining.ipynb">01 Pretraining</a></th><td>{}</td><td>{}</td><td>{}</td>'
-    assert row.format("0 of 2", "0 of 1", "not yet") in table(card)
-    assert '<a href="02_finetuning.ipynb">02 Fine-tuning</a></th><td>none</td>' in table(card)
-    assert '03 Distillation</th><td colspan="3">to come</td>' in table(card)
-    my_progress().predict("a", "x")
-    my_progress().predict("elsewhere", "x")
-    my_progress().solve("loss")
-    my_progress().score("q1", 4, 5)
-    assert row.format("1 of 2", "1 of 1 ✓", "4 of 5 right") in table(card)
-
-
-def test_forgetting_asks_first_and_reaches_every_card(tmp_path):
-    question = ask()
-    question.choice.value = "96"
-    card = CourseMap(tmp_path, my_progress())
-    assert shown(card.forget) and not shown(card.really)
-    card.forget.click()
-    assert not shown(card.forget) and shown(card.really)
-    card.keep.click()
-    assert shown(card.forget) and my_progress().read() != Record()
-    card.forget.click()
-    card.really.click()
-    assert Progress(my_progress().path).read() == Record() and question.choice.value is None
-    question.choice.value = "96"
-    assert my_progress().read().predictions["first-loss"].last == "96"

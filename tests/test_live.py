@@ -51,8 +51,9 @@ def strict(monkeypatch):
 
 @pytest.fixture
 def panel():
+    size = Slider(label="batch size", help="Rows in a step.", low=1, high=64, step=1, whole=True, firm=True)
     made = TrainingPanel(recipe, title="Test panel", settings=["width"], knobs=["lr", "weight_decay", "batch_size"],
-                         views=VIEWS, seeds=True)  # fmt: skip
+                         views=VIEWS, controls={"batch_size": size}, seeds=True)  # fmt: skip
     yield made
     made.close()
 
@@ -366,6 +367,32 @@ def test_a_page_that_was_closed_without_a_word_pauses_the_run(monkeypatch):
     panel.close()
 
 
+def test_a_long_cell_is_no_closed_page(monkeypatch):
+    # Where callbacks wait for cells, no answer of a page arrives while a cell runs.
+    monkeypatch.setattr(live_figure, "SILENCE", 0.2)
+    figure = LiveFigure()
+    figure.show([])
+    live_figure._cells._now(True)
+    figure._receive(None, {"type": "ready", "view": "a"}, [])
+    time.sleep(0.4)
+    assert not figure.left_alone, "a cell runs"
+    live_figure._cells._now(False)
+    assert not figure.left_alone, "answers may be on their way"
+    time.sleep(0.4)
+    assert figure.left_alone
+    figure._receive(None, {"type": "waiting", "view": "a"}, [])
+    assert not figure.left_alone
+
+
+def test_a_reloaded_page_leaves_no_view_behind():
+    figure = LiveFigure()
+    figure.show([])
+    for load in "xyz":
+        figure._receive(None, {"type": "ready", "view": load, "tab": "1", "load": load}, [])
+    figure._receive(None, {"type": "ready", "view": "other", "tab": "2", "load": "w"}, [])
+    assert list(figure._views) == ["z", "other"]
+
+
 def test_a_run_that_ends_while_the_buttons_are_set_leaves_start_enabled(panel):
     for _ in range(200):
         panel.buttons["step"].click()
@@ -514,7 +541,7 @@ def test_plotly_is_carried_once_and_compressed():
 # --- explorers --------------------------------------------------------------------------------------------------
 
 
-def explorer(**options):
+def explorer():
     def draw(*, power, letter):
         if power == 4:
             raise ValueError("power 4: choose less")
@@ -527,7 +554,7 @@ def explorer(**options):
         "power": (Slider(label="power", help="How bent.", low=0, high=5, step=1, whole=True), 2),
         "letter": (Choice(label="letter", help="Which.", options=("a", "b")), "a"),
     }
-    return Explorer(draw, title="Explore", controls=controls, **options)
+    return Explorer(draw, title="Explore", controls=controls)
 
 
 def test_an_explorer_redraws_when_a_control_moves_and_returns_to_its_defaults():
@@ -548,49 +575,6 @@ def test_an_explorers_defaults_are_drawn_once():
     assert drawn == [{"power": 2, "letter": "a"}]
 
 
-def test_an_explorer_with_a_button_waits_for_it():
-    made = explorer(act="Compute")
-    made.controls["power"].value = 3
-    assert made.shown.summary == "a2"
-    assert made.figure._last[1]["status"] == "What is shown is from before. Press “Compute”."
-    made.buttons["act"].click()
-    wait(lambda: made.shown.summary == "a3" and made.buttons["act"].description == "Compute")
-
-
-def test_long_work_shows_its_progress_and_can_be_stopped():
-    gates = [threading.Event() for _ in range(3)]
-
-    def draw(*, power):
-        for done, gate in enumerate(gates):
-            yield done / len(gates)
-            assert gate.wait(20)
-        return Shown(summary=f"power {power}")
-
-    for gate in gates:
-        gate.set()
-    control = Slider(label="power", help="How bent.", low=0, high=5, step=1, whole=True)
-    made = Explorer(draw, title="Long work", controls={"power": (control, 2)}, act="Compute")
-    assert made.shown.summary == "power 2", "whoever only looks gets a picture"
-
-    def status():
-        return made.figure._last[1]["status"]
-
-    for gate in gates[1:]:
-        gate.clear()
-    made.controls["power"].value, button = 3, made.buttons["act"]
-    button.click()
-    wait(lambda: status() == "Working: 33% done.")
-    assert made.figure._last[1]["progress"] == 1 / 3 and button.description == "Stop"
-    button.click()
-    gates[1].set()
-    wait(lambda: status() == "Stopped. What is shown is from before." and button.description == "Compute")
-    assert made.shown.summary == "power 2"
-    button.click()
-    gates[2].set()
-    wait(lambda: made.shown.summary == status() == "power 3" and made.figure._last[1]["progress"] is None)
-    made.close()
-
-
 def test_an_explorers_error_is_shown_and_passes(monkeypatch):
     monkeypatch.delenv("COURSE_STRICT")
     made = explorer()
@@ -600,15 +584,11 @@ def test_an_explorers_error_is_shown_and_passes(monkeypatch):
     assert made._notice.value == "" and made.shown.summary == "a3"
 
 
-# --- the machine --------------------------------------------------------------------------------------------------
-
-
-def test_the_machine_card_says_what_a_run_costs_here():
-    from course_utils.live import MachineCard
-
-    card = MachineCard(recipe())
-    assert "3,000 steps" in card.facts.value and "of memory free" in card.facts.value
-    before, card.facts.value = card.facts.value, ""
-    card.again.click()
-    assert "ms for the story GPT" in card.facts.value and before
-    assert repr(card) == card._repr_mimebundle_()["text/plain"]
+@pytest.mark.parametrize("typed, word", [(100, "from 1 to 7"), (1.5, "1.5: expected a whole number, 0 or more"),
+                                         (-2, "-2: expected a whole number"), (6, "")])  # fmt: skip
+def test_a_dial_says_what_does_not_count_until_something_does(typed, word):
+    dial = Slider(label="place", help="Where.", low=1, high=7, step=1, whole=True, firm=True).widget(3)
+    dial.box.value = typed
+    assert word in dial.word.value and (dial.word.layout.display is None) == bool(word)
+    dial.box.value = 5
+    assert dial.value == 5 and dial.word.layout.display == "none"

@@ -13,6 +13,9 @@ from chapters.pretraining import panel_inside as inside
 from chapters.pretraining import panel_scaling as scaling
 from chapters.pretraining import panel_stories as stories
 from chapters.pretraining import panel_texts as texts
+from chapters.pretraining.characters import manual_text
+from chapters.pretraining.ngrams import bigram_counts, ngram_tables
+from chapters.pretraining.scaling import fit_scaling_law
 from chapters.pretraining.studies import STUDIES as studies
 from chapters.pretraining.studies import _copied
 from chapters.pretraining.texts import text_recipe, unigram_entropy
@@ -154,11 +157,11 @@ def test_sampling_goes_on_beyond_the_context():
 
 def test_bigram_counts_count_every_counted_pair():
     inputs, targets = story_pool(50)
-    counts = pretraining.bigram_counts((inputs, targets))
+    counts = bigram_counts((inputs, targets))
     assert counts.sum() == (targets >= 0).sum()
     by_hand = sum(int(a == 5 and b == 40) for a, b in zip(inputs.flatten(), targets.flatten(), strict=True))
     assert counts[5, 40] == by_hand
-    tables = pretraining.ngram_tables((inputs, targets))
+    tables = ngram_tables((inputs, targets))
     for table in tables.values():
         torch.testing.assert_close(table.sum(1), torch.ones(len(counts), dtype=table.dtype))
 
@@ -170,7 +173,7 @@ def law_data(noise):
 
 
 def test_a_scaling_law_is_found_again():
-    law = pretraining.fit_scaling_law(*law_data(0.0), floor=0.5)
+    law = fit_scaling_law(*law_data(0.0), floor=0.5)
     assert (law.a, law.alpha, law.b, law.beta) == pytest.approx((20, 0.5, 300, 0.6), rel=1e-3)
     assert law.r_squared == pytest.approx(1) and float(law.loss(1e5, 1e6)) == pytest.approx(
         0.5 + 20 / 1e5**0.5 + 300 / 1e6**0.6
@@ -181,7 +184,7 @@ def test_its_interval_holds_the_truth_and_grows_with_the_noise():
     truth = 0.5 + 20 / 2e5**0.5 + 300 / 6e6**0.6
     widths = []
     for noise in (0.02, 0.1):
-        low, high = pretraining.fit_scaling_law(*law_data(noise), floor=0.5).interval(2e5, 6e6)
+        low, high = fit_scaling_law(*law_data(noise), floor=0.5).interval(2e5, 6e6)
         assert low < truth < high
         widths.append(high - low)
     assert widths[1] > 2 * widths[0]
@@ -200,19 +203,19 @@ def test_runs_that_cannot_tell_a_law_are_named(place, value, message):
     else:
         runs[place][3] = value
     with pytest.raises(ValueError, match=message):
-        pretraining.fit_scaling_law(*runs, floor=0.5)
+        fit_scaling_law(*runs, floor=0.5)
 
 
 def test_a_scaling_law_needs_five_runs_above_the_floor():
     sizes, tokens, losses = law_data(0.0)
     with pytest.raises(ValueError, match="five runs or more"):
-        pretraining.fit_scaling_law(sizes[:4], tokens[:4], losses[:4], floor=0.5)
+        fit_scaling_law(sizes[:4], tokens[:4], losses[:4], floor=0.5)
     with pytest.raises(ValueError, match="not above the floor"):
-        pretraining.fit_scaling_law(sizes, tokens, losses, floor=0.7)
+        fit_scaling_law(sizes, tokens, losses, floor=0.7)
 
 
 def test_real_text_is_learned_and_a_short_one_refused():
-    run = training.finish(text_recipe(data.manual_text(), width=32, steps=60).start(0))
+    run = training.finish(text_recipe(manual_text(), width=32, steps=60).start(0))
     assert run.history["held-out"].last < run.history.levels["ln V"] - 0.5
     assert isinstance(run.history.texts["sample"], str)
     with pytest.raises(ValueError, match="this text has 40 characters: choose one with 200 or more"):
@@ -307,7 +310,7 @@ def test_embeddings_tell_kinds_and_pronouns_apart_once_they_are_learned(gpt):
 
 def test_the_scaling_panel_predicts_what_the_law_says():
     rows = [{"parameters": n, "tokens": d, "steps": d, "loss": y} for n, d, y in zip(*law_data(0.05), strict=True)]
-    law = pretraining.fit_scaling_law(*law_data(0.05), floor=0.5)
+    law = fit_scaling_law(*law_data(0.05), floor=0.5)
     panel = scaling.scaling_panel(law, rows)
     panel.controls["parameters"].value = 2e4
     assert f"expect a loss of {float(law.loss(2e4, 1e6)):.3f}" in panel.shown.summary
@@ -324,6 +327,8 @@ FILES = [(b"", "empty"), (b"abc", "3 characters"), (bytes(range(256)) * 4, "UTF-
 def test_the_text_panel_keeps_its_text_where_a_new_one_is_refused(monkeypatch):
     monkeypatch.delenv("COURSE_STRICT", raising=False)
     panel = texts.TextPanel(title="Text test")
+    title, picker = panel.box.children[1:3]
+    assert "Text test" in title.value and picker is panel.picker, "the file is chosen below the title"
     before = panel.text
     for content, reason in FILES:
         panel.picker._receive(None, {"type": "file", "name": "x"}, [content])

@@ -14,6 +14,7 @@ from chapters.initialization import panel_board as boards
 from chapters.initialization import panel_starts as panels
 from chapters.initialization import studies_starts as studies
 from chapters.initialization.markov import CONTEXT, SYMBOLS, markov_source
+from chapters.initialization.theory import initial_loss
 from course_utils import data, initialization, sweeps, training
 from course_utils.models import GPT, GPTConfig
 from course_utils.runtime import generator
@@ -59,7 +60,7 @@ def test_both_scales_are_what_they_say():
 def test_the_first_loss_follows_the_formula_where_the_layers_drown_the_token_just_read():
     for embedding in (0.02, 0.1):
         found = starts.first_loss(embedding=embedding, linear=0.125)
-        expected = initialization.initial_loss(len(data.STORY_VOCAB), starts.WIDTH * embedding**2)
+        expected = initial_loss(len(data.STORY_VOCAB), starts.WIDTH * embedding**2)
         assert found.loss == pytest.approx(expected, rel=0.03)
         assert found.spread == pytest.approx(8 * embedding, rel=0.1)
     loud = starts.first_loss(embedding=1.0, linear=0.02)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from chapters.initialization.mup import mup_groups, mup_learning_rates
 from course_utils import data, initialization, runtime, sweeps, training
-from course_utils.models import GPT, MLP, GPTConfig
+from course_utils.models import ACTIVATIONS, GPT, IGNORE, MLP, GPTConfig
 
 SPLIT = data.digits_split()
 CLOSE = 1e-10  # in float64, where a different order of sums leaves no trace
@@ -62,6 +63,82 @@ def test_each_network_is_the_one_that_fit_trains(optimizer, rates):
     for k in range(4):
         run = alone(builds[k], exact_batches, steps=40, lr=rates[k], seed=seeds[k], decay=decays[k], **options)
         assert max(differences(sweep, k, run)) < CLOSE
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_in_float32_the_first_20_losses_are_those_of_fit(activation, norm, residual, optimizer):
+    rates = [0.05, 0.2, 0.1] if optimizer == "sgd" else [1e-3, 1e-2, 3e-3]
+    builds = [mlp(gain, (64, 24, 24, 10), activation=activation, norm=norm, residual=residual)
+              for gain in (0.5, 1.0, 1.5)]  # fmt: skip
+    options = {"steps": 20, "optimizer": optimizer}
+    sweep = sweeps.train_many(builds, digit_batches, lr=rates, seed=[0, 1, 0], device="cpu", **options)
+    for k, (lr, seed) in enumerate(zip(rates, [0, 1, 0], strict=True)):
+        assert differences(sweep, k, alone(builds[k], digit_batches, lr=lr, seed=seed, **options))[0] < 1e-4
+
+
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_24_networks_of_ten_layers_from_starts_that_fade_and_that_explode(width):
+    pairs = [(gain, seed) for gain in (0.25, 0.5, 0.75, 1.0, 1.1, 1.2, 1.3, 1.5) for seed in range(3)]
+    builds, seeds = [mlp(gain, (64, *[width] * 9, 10)) for gain, _ in pairs], [seed for _, seed in pairs]
+    sweep = sweeps.train_many(builds, digit_batches, steps=20, lr=1e-3, seed=seeds, device="cpu")
+    for k, (build, seed) in enumerate(zip(builds, seeds, strict=True)):
+        assert differences(sweep, k, alone(build, digit_batches, steps=20, lr=1e-3, seed=seed))[0] < 1e-4
+
+
+@pytest.mark.parametrize("options", [{"bias": False}, {"sizes": (64, 7, 13, 10)}, {"sizes": (64, 1, 10)},
+                                     {"sizes": (64, 10)}, {"sizes": (64, 20, 20, 14), "residual": True}])  # fmt: skip
+def test_narrow_wide_shallow_and_without_biases(options):
+    build = mlp(**{"dtype": torch.float64} | options)
+    sweep = sweeps.train_many(build, exact_batches, steps=15, lr=[1e-2, 1e-3], weight_decay=0.1, seed=[2, 3])
+    for k, (lr, seed) in enumerate([(1e-2, 2), (1e-3, 3)]):
+        run = alone(build, exact_batches, steps=15, lr=lr, decay=0.1, seed=seed)
+        assert max(differences(sweep, k, run)) < CLOSE
+
+
+class Doubled(nn.Module):
+    """A network that is no MLP."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.scale = network, nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return self.scale * self.network(x)
+
+
+def hooked(generator):
+    network = mlp()(generator)
+    network.layers[0].register_forward_hook(lambda module, inputs, out: 2 * out)
+    return network
+
+
+def exchanged(generator):
+    network = mlp()(generator)
+    network.act = nn.LeakyReLU()
+    return network
+
+
+@pytest.mark.parametrize("build", [lambda generator: Doubled(mlp()(generator)), hooked, exchanged])
+def test_a_network_that_is_no_plain_mlp_is_trained_as_it_is(build):
+    rates, factors = [1e-3, 1e-2], {name: 0.5 for name, weight in build(runtime.generator(0)).named_parameters()
+                                    if weight.ndim < 2}  # fmt: skip
+    test = (SPLIT.test_images, SPLIT.test_labels)
+    sweep = sweeps.train_many(build, digit_batches, steps=10, lr=rates, seed=5, test=test, device="cpu")
+    for k, lr in enumerate(rates):
+        run = alone(build, digit_batches, steps=10, lr=lr, seed=5)
+        assert max(differences(sweep, k, run)) < FLOAT32
+        right = (run.model(test[0]).argmax(-1) == test[1]).float().mean().item()
+        assert sweep.accuracy[k].item() == pytest.approx(right, abs=0.01)
+    once = {"steps": 1, "lr": 1e-3, "optimizer": "sgd", "device": "cpu"}
+    full = sweeps.train_many(build, digit_batches, **once)
+    slower = sweeps.train_many(build, digit_batches, lr_factors=factors, **once)
+    start = dict(build(runtime.generator(0)).named_parameters())
+    for name, weight in full.parameters.items():
+        moved, less = weight[0] - start[name], slower.parameters[name][0] - start[name]
+        torch.testing.assert_close(less, factors.get(name, 1.0) * moved, atol=1e-7, rtol=0)
 
 
 @pytest.mark.filterwarnings("error")
@@ -128,11 +205,11 @@ def test_learning_rates_by_parameter_as_mup_needs_them():
         return initialization.initialize_(MLP([64, 48, 48, 10]), "mup", generator=generator, base_width=16)
 
     batches = [digit_batches(runtime.generator(0))]
-    factors = initialization.mup_learning_rates(build(runtime.generator(0)), base_width=16)
+    factors = mup_learning_rates(build(runtime.generator(0)), base_width=16)
     sweep = sweeps.train_many(build, batches, steps=5, lr=[1e-3, 1e-2], lr_factors=factors, device="cpu")
     for k, lr in enumerate([1e-3, 1e-2]):
         model = build(runtime.generator(0))
-        groups = initialization.mup_groups(model, lr=lr, base_width=16)
+        groups = mup_groups(model, lr=lr, base_width=16)
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
         for _ in range(5):
             optimizer.zero_grad()
@@ -140,6 +217,88 @@ def test_learning_rates_by_parameter_as_mup_needs_them():
             optimizer.step()
         for name, weight in model.named_parameters():
             assert torch.allclose(sweep.parameters[name][k], weight, atol=FLOAT32)
+
+
+def test_a_loss_that_asks_about_other_inputs_is_refused_not_answered_wrongly():
+    def shifted(model, batch):
+        return nn.functional.cross_entropy(model(batch[0] + 1), batch[1])
+
+    with pytest.raises(ValueError, match="may ask for model.batch.0.. only: train with `training.fit`"):
+        sweeps.train_many(mlp(), digit_batches, steps=2, lr=1e-2, loss=shifted)
+
+
+def test_targets_that_do_not_count_are_left_out_of_the_mean():
+    def batches(generator):
+        images, labels = exact_batches(generator)
+        return images, labels.where(torch.rand(len(labels), generator=generator) < 0.7, IGNORE)
+
+    build = mlp(dtype=torch.float64)
+    sweep = sweeps.train_many(build, batches, steps=10, lr=1e-2, seed=[0, 1], device="cpu")
+    for seed in range(2):
+        assert max(differences(sweep, seed, alone(build, batches, steps=10, lr=1e-2, seed=seed))) < CLOSE
+
+
+def test_soft_targets_and_batches_that_a_sweep_cannot_read():
+    def soft(generator):
+        images, labels = exact_batches(generator)
+        return images, nn.functional.one_hot(labels, 10).double() * 0.9 + 0.01
+
+    build = mlp(dtype=torch.float64)
+    sweep = sweeps.train_many(build, soft, steps=5, lr=1e-2, seed=[0, 1], device="cpu")
+    assert max(differences(sweep, 1, alone(build, soft, steps=5, lr=1e-2, seed=1))) < CLOSE
+    for bad in (torch.ones(8, 64), (torch.ones(8, 1, 64), torch.zeros(8, dtype=torch.long))):
+        with pytest.raises(ValueError, match="expected ..batch, inputs., targets"):
+            sweeps.train_many(mlp(), lambda _, bad=bad: bad, steps=1, lr=1e-2, seed=[0, 1])
+
+
+# --- live -------------------------------------------------------------------------------------------------------------
+
+
+def default_start(*sizes, **options):
+    return lambda _: MLP(sizes, **options).double()
+
+
+FLEET = [default_start(64, 16, 10), mlp(dtype=torch.float64), default_start(64, 16, 10, norm=True),
+         lambda generator: Doubled(mlp(dtype=torch.float64)(generator)), default_start(64, 16, 10)]  # fmt: skip
+KNOBS = {"lr": 0.05, "weight_decay": 0.01, "momentum": 0.9}
+
+
+def fleet_of(builds, **rules):
+    return training.Experiment(model=sweeps.fleet(builds), batches=exact_batches, loss=sweeps.fleet_loss,
+                               optimizer="sgd", **rules)  # fmt: skip
+
+
+def test_every_network_of_a_fleet_follows_the_knobs_as_it_would_alone():
+    together = fleet_of(FLEET, knobs=KNOBS, steps=30).start(7, device="cpu")
+    runs = [training.Experiment(model=build, batches=exact_batches, optimizer="sgd", knobs=KNOBS, steps=30)
+            .start(7, device="cpu") for build in FLEET]  # fmt: skip
+    for step in range(30):
+        for run in (together, *runs):
+            if step == 10:
+                run.set("lr", 0.2)
+                run.set("weight_decay", 0.1)
+            run.step()
+    images = SPLIT.test_images.double()
+    for answers, run in zip(together.model(images), runs, strict=True):
+        torch.testing.assert_close(answers, run.model(images), atol=CLOSE, rtol=0)
+    mean = np.mean([run.history.loss for run in runs], axis=0)
+    assert together.history.loss == pytest.approx(mean, abs=CLOSE)
+
+
+def test_a_fleet_is_replayed_to_the_same_weights():
+    recipe = fleet_of(FLEET, knobs=KNOBS, steps=8)
+    run = recipe.start(1, device="cpu")
+    run.step()
+    run.set("momentum", 0.5)
+    training.finish(run)
+    again = training.replay(recipe, run.recording(), device="cpu").snapshot()
+    assert all(torch.equal(weight, again[name]) for name, weight in run.snapshot().items())
+
+
+def test_a_fleet_ends_when_all_have_diverged():
+    run = training.finish(fleet_of([mlp(dtype=torch.float64)] * 2, knobs={"lr": 1e4}, steps=50).start(0, device="cpu"))
+    assert run.status == "diverged"
+    assert run.step_count == max(run.model.diverged_at)
 
 
 # --- divergence --------------------------------------------------------------------------------------------------
@@ -155,6 +314,8 @@ def test_one_that_diverges_stops_where_fit_stops_and_leaves_the_others_untouched
     assert wild.diverged_at == (None, run.step_count, None)
     assert wild.losses[run.step_count:, 1].isnan().all()
     assert wild.accuracy.isnan().tolist() == [False, True, False]
+    for name, weight in run.model.named_parameters():
+        torch.testing.assert_close(wild.parameters[name][1], weight.detach())
     for k in (0, 2):
         assert torch.equal(wild.losses[:, k], tame.losses[:, k])
         assert wild.accuracy[k] == tame.accuracy[k]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 import tempfile
@@ -24,7 +25,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+from course_utils.live.card import PICTURE
 from tools.costs import Cost, cost_of, over_budget
+from tools.picture import png
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"  # without a kernel it reads "model not found"
@@ -48,6 +51,8 @@ def read_source(path: Path) -> NotebookNode:
     seen = Counter()
     for cell in notebook.cells:
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note on the source's blank lines
+        if cell.cell_type == "markdown" and cell.source.startswith(("# ", "## ")):
+            cell.metadata["slideshow"] = {"slide_type": "slide"}  # with nbconvert, a section is a slide
         cell.id = _cell_id(cell, seen)
     return notebook
 
@@ -79,7 +84,7 @@ def run_(notebook: NotebookNode, *, folder: Path) -> Cost:
 
 
 def tidy_(notebook: NotebookNode) -> None:
-    """Keep of the outputs what reads the same everywhere: text and pictures, without widget views.
+    """Keep of the outputs what reads the same everywhere: text and pictures, which are drawn here, and no widgets.
 
     Raises BuildError for an output that could not be compared with another machine's, such as a warning.
     """
@@ -96,6 +101,9 @@ def _tidy_output_(output: NotebookNode, index: int) -> None:
                              f"{output.text}")
         return
     output.data.pop(WIDGET_VIEW, None)
+    if PICTURE in output.data:
+        output.data["image/png"] = png(*json.loads(output.data.pop(PICTURE)))
+        output.metadata["image/png"] = {"alt": output.data["text/plain"]}
     unknown = sorted(set(output.data) - set(KEPT))
     if unknown:
         raise BuildError(f"cell {index} shows {', '.join(unknown)}, a notebook stores only "

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from course_utils.data.seeds import python_dice
+from course_utils.values import one_of, seed_of
 
 NAMES = {
     "she": ("Anna", "Ella", "Lily", "Mia", "Nora", "Rosa", "Sara", "Zoe"),
@@ -157,8 +157,7 @@ def _sentences(slot: str, feeling: str) -> list[Plan]:
 @cache
 def plans(style: str = "tale") -> tuple[Plan, ...]:
     """Every plan of a style; their probabilities sum to 1."""
-    if style not in STYLES:
-        raise ValueError(f"style {style!r}: choose one of {', '.join(STYLES)}")
+    one_of("style", style, STYLES)
     share = 1 / (len(STYLES[style]) * len(CAUSES))
     found = []
     for slots in STYLES[style]:
@@ -191,7 +190,7 @@ def log_fillings(key: str) -> float:
 
 def stories(n: int, *, seed: int = 0, style: str = "tale") -> list[str]:
     """n stories drawn from the language, the same ones for the same seed. style: "tale" or "letter"."""
-    return draw(plans(style), n, python_dice(seed))
+    return draw(plans(style), n, random.Random(seed_of(seed)))
 
 
 def draw(options: Sequence[Plan], n: int, rng: random.Random) -> list[str]:

@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 images of 8x8 pixels, and shifted versions of them.
+"""Handwritten digits: 1,797 images of 8x8 pixels.
 
 The images are scikit-learn's copy of the UCI set (Alpaydin & Kaynak 1998). Its file is read directly, because
 importing scikit-learn itself takes seconds and a lot of memory.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import math
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from course_utils.data.seeds import torch_dice
-from course_utils.values import narrow, wide
+from course_utils.values import seed_of
 
 SIDE = 8  # pixels
 DARKEST = 16.0  # the largest value in the file
@@ -58,43 +55,6 @@ def digits_split(seed: int = 0, test: int = 540) -> Split:
     images, labels = digits()
     if not hasattr(test, "__index__") or not 1 <= test < len(images):
         raise ValueError(f"test {test}: expected 1 to {len(images) - 1} of the {len(images)} images")
-    order = torch.randperm(len(images), generator=torch_dice(seed))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed_of(seed)))
     train, held_out = order[:-test], order[-test:]
     return Split(images[train], labels[train], images[held_out], labels[held_out])
-
-
-# --- shifts: the same digits from another world -------------------------------------------------------
-
-
-def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image one pixel up, down, left or right; what leaves the frame is lost."""
-    way = torch.randint(4, (len(images),), generator=generator)
-    padded = F.pad(images, (1, 1, 1, 1))  # (images, 10, 10)
-    corners = ((0, 1), (2, 1), (1, 0), (1, 2))
-    options = torch.stack([padded[:, top : top + SIDE, left : left + SIDE] for top, left in corners])
-    return options[way, torch.arange(len(images))]
-
-
-def _noisy(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise of standard deviation 0.3 on every pixel, cut to [0, 1]."""
-    return (images + 0.3 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
-
-
-def _rotated(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image turned by up to 45 degrees either way."""
-    angle = (2 * torch.rand(len(images), generator=generator) - 1) * math.pi / 4
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    turn = torch.stack([cos, -sin, zero, sin, cos, zero], dim=-1).view(-1, 2, 3)
-    grid = F.affine_grid(turn.to(images), [len(images), 1, SIDE, SIDE], align_corners=False)
-    return F.grid_sample(images[:, None], grid, align_corners=False)[:, 0].clamp(0, 1)
-
-
-SHIFTS = {"moved": _moved, "noisy": _noisy, "rotated": _rotated}
-
-
-def shift_digits(images: Tensor, shift: str, *, seed: int = 0) -> Tensor:
-    """The same digits, moved, noisy or rotated: (n, 64) -> (n, 64) in [0, 1]; labels stay as they are."""
-    if shift not in SHIFTS:
-        raise ValueError(f"shift {shift!r}: choose one of {', '.join(SHIFTS)}")
-    square = wide(images, torch.float32).reshape(-1, SIDE, SIDE)
-    return narrow(SHIFTS[shift](square, torch_dice(seed)).reshape(images.shape), images)

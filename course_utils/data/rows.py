@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from course_utils.data.grammar import BEGIN, END, PAD, STORY_VOCAB, sentence_case, words_of
-from course_utils.values import number
+from course_utils.values import IGNORE, number
 
-NO_TARGET = -100  # a target with this value is not part of the loss (PyTorch's convention)
 Rows = tuple[Tensor, Tensor]  # inputs and targets, one row each
 Batches = Callable[..., Rows]
 
@@ -70,7 +69,7 @@ def story_rows(texts: Sequence[str], *, context: int = 64) -> Rows:
         raise ValueError("texts is one text: expected a list of stories, [text]")
     tokenizer = StoryTokenizer()
     ids = [[tokenizer.begin, *tokenizer.encode(text), tokenizer.end] for text in texts]
-    return _padded([row[:-1] for row in ids], context), _padded([row[1:] for row in ids], context, NO_TARGET)
+    return _padded([row[:-1] for row in ids], context), _padded([row[1:] for row in ids], context, IGNORE)
 
 
 def _padded(ids: list[list[int]], context: int, padding: int = 0) -> Tensor:

@@ -1,22 +1,20 @@
 """Distillation: a teacher's outputs, hidden layers or weights train a student; then only the student answers.
 
-The losses are pure functions of logits. `teacher_loss` and its kin put a teacher behind the shape that training
-expects: ``loss(model, batch)`` with knobs as keyword-only arguments. Divergences are in nats.
+The losses are pure functions of logits. `on_policy_loss` puts a teacher behind the shape that training expects:
+``loss(model, batch)`` with knobs as keyword-only arguments. Divergences are in nats.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from course_utils import models
-from course_utils.values import narrow, number, whole, wide
+from course_utils.values import narrow, number, one_of, wide
 
 SATURATED = 1e30  # logits beyond this count as this, infinite ones too: inf - inf is not a number
 
@@ -162,29 +160,13 @@ def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
     return output[0] if isinstance(output, tuple) else output  # a GPT gives (logits, loss)
 
 
-def teacher_loss(teacher: nn.Module) -> Callable:
-    """`distillation_loss` from this teacher, with knobs ``temperature`` and ``alpha``.
-
-    The teacher stays as it is, in its mode too (call ``eval()`` if it has dropout), on the student's device.
-    """
-
-    def loss(model: nn.Module, batch: tuple, *, temperature: float = 4.0, alpha: float = 0.9) -> Tensor:
-        inputs, labels = batch
-        with torch.no_grad():
-            taught = _logits(teacher, inputs)
-        return distillation_loss(_logits(model, inputs), taught, labels, temperature=temperature, alpha=alpha)
-
-    return loss
-
-
 def on_policy_loss(teacher: nn.Module, sampler: Callable, *, divergence: str = "reverse") -> Callable:
     """A divergence from the teacher on what the student itself says, with the knob ``temperature`` (GKD, MiniLLM).
 
     sampler: ``sampler(student, batch) -> (tokens, targets)``, both (batch, tokens); -100 marks what the student did
     not say. No gradient passes through the sampling. divergence: a name in `DIVERGENCES`.
     """
-    if divergence not in DIVERGENCES:
-        raise ValueError(f"divergence {divergence!r}: choose one of {', '.join(DIVERGENCES)}")
+    one_of("divergence", divergence, DIVERGENCES)
 
     def loss(model: nn.Module, batch: object, *, temperature: float = 1.0) -> Tensor:
         with torch.no_grad():
@@ -197,7 +179,7 @@ def on_policy_loss(teacher: nn.Module, sampler: Callable, *, divergence: str = "
 
 def hidden(model: models.GPT | models.MLP, inputs: Tensor, layer: int) -> Tensor:
     """Activations after this many layers or blocks: (batch, [tokens,] width); after 0, what the first reads."""
-    depth = _settings(model)[0]
+    depth = _depth(model)
     if layer not in range(depth + 1):
         raise ValueError(f"layer {layer}: this model has hints after 0 to {depth} layers")
     places = [*model.blocks, model.norm] if isinstance(model, models.GPT) else model.layers
@@ -210,31 +192,13 @@ def hidden(model: models.GPT | models.MLP, inputs: Tensor, layer: int) -> Tensor
     return seen[0]
 
 
-def hints_from(teacher: nn.Module, *, teacher_layer: int, student_layer: int) -> Callable:
-    """`hint_loss` from a layer of this teacher to a layer of the student.
-
-    The trained model is ``nn.ModuleDict({"student": ..., "regressor": ...})``, so that both parts learn.
-    """
-
-    def loss(model: nn.ModuleDict, batch: tuple) -> Tensor:
-        with torch.no_grad():
-            hint = hidden(teacher, batch[0], teacher_layer)
-        return hint_loss(hidden(model["student"], batch[0], student_layer), hint, model["regressor"])
-
-    return loss
-
-
 # --- weights from the teacher -----------------------------------------------------------------------------------------
 
 
-def _settings(model: nn.Module) -> tuple[int, dict[str, object]]:
-    """Number of layers, and what must be equal for one model's weights to mean the same in another, beside shapes."""
-    match model:
-        case models.GPT():
-            return len(model.blocks), {"heads": model.config.heads, "tied": model.config.tied}
-        case models.MLP():
-            has = {"norm": any(True for _ in model.norms.parameters()), "bias": model.layers[0].bias is not None}
-            return len(model.norms), {"activation": model.activation, "residual": model.residual, **has}
+def _depth(model: nn.Module) -> int:
+    """The number of its blocks or hidden layers."""
+    if isinstance(model, models.GPT | models.MLP):
+        return len(model.blocks if isinstance(model, models.GPT) else model.norms)
     raise TypeError(f"the layers of a {type(model).__name__} are not known: expected GPTs or MLPs")
 
 
@@ -247,7 +211,7 @@ def copy_layers_(student: nn.Module, teacher: nn.Module, *, layers: Sequence[int
     """
     for model in (student, teacher):
         models.check_plain(model)
-    (wanted, mine), (depth, theirs) = _settings(student), _settings(teacher)
+    wanted, depth, mine, theirs = _depth(student), _depth(teacher), models.settings(student), models.settings(teacher)
     if mine != theirs:
         raise ValueError(f"the student has {mine}, the teacher {theirs}: build the student with the teacher's settings")
     if len(layers) != wanted:
@@ -286,64 +250,3 @@ def agreement(a: Tensor, b: Tensor, labels: Tensor | None = None) -> float:
     """
     _check_shapes(a, b, labels)
     return _mean_counted((a.argmax(-1) == b.argmax(-1)).float(), labels).item()
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """Whether a model is right as often as it says. Per bin of confidence: (bins,), nan where a bin is empty.
-
-    share: of the places.  ece: mean |accuracy - confidence|, weighed by share (Guo et al. 2017).
-    brier: mean squared distance of p from the label's one-hot vector, 0 to 2.
-    """
-
-    confidence: Tensor
-    accuracy: Tensor
-    share: Tensor
-    ece: float
-    brier: float
-
-
-@torch.no_grad()
-def calibration(logits: Tensor, labels: Tensor, *, bins: int = 15) -> Calibration:
-    """Calibration over equal bins of the best class's probability. Logits (..., classes), labels (...,), -100 masks."""
-    _check_shapes(logits, logits, labels)
-    labels = labels.long()
-    counted = labels != models.IGNORE
-    if whole("bins", bins, 0) < 1 or not counted.any():
-        raise ValueError(f"bins {bins}, {counted.sum()} labels that count: expected 1 or more of each")
-    p, labels = soft_targets(logits[counted].cpu().double()), labels[counted].cpu()  # (places, classes)
-    confidence, best = p.max(-1)
-    place = (confidence * bins).long().clamp(max=bins - 1)
-    number = torch.bincount(place, minlength=bins).double()
-    means = [torch.bincount(place, x.double(), minlength=bins) / number for x in (confidence, best == labels)]
-    share = number / number.sum()
-    ece = (share * (means[1] - means[0]).abs()).nansum().item()
-    brier = (p - F.one_hot(labels, p.shape[-1])).square().sum(-1).mean().item()
-    return Calibration(*means, share, ece, brier)
-
-
-@dataclass(frozen=True)
-class AnswerTime:
-    """Seconds for one forward pass: median and quartiles of the repeats."""
-
-    median: float
-    lower: float
-    upper: float
-
-
-def answer_time(model: nn.Module, inputs: Tensor, *, repeats: int = 30, warmup: int = 3) -> AnswerTime:
-    """How long the model takes to answer these inputs, without the first ``warmup`` answers, and without gradients."""
-    if whole("repeats", repeats, 0) < 1 or whole("warmup", warmup, -1) < 0:
-        raise ValueError(f"repeats {repeats}, warmup {warmup}: expected 1 or more, and 0 or more")
-    # an accelerator returns before it has finished: each answer is waited for
-    wait = torch.accelerator.synchronize if inputs.device.type != "cpu" else lambda: None
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(warmup + repeats):
-            wait()
-            start = time.perf_counter()
-            model(inputs)
-            wait()
-            seconds.append(time.perf_counter() - start)
-    lower, median, upper = torch.tensor(seconds[warmup:]).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
-    return AnswerTime(median, lower, upper)

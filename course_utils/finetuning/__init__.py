@@ -1,43 +1,14 @@
 """Fine-tuning: what may move, low-rank updates, not forgetting, and weights between two models."""
 
 from course_utils.finetuning.between import average, interpolate
-from course_utils.finetuning.fisher import FISHER_LABELS, fisher_diagonal
+from course_utils.finetuning.fisher import fisher_diagonal
 from course_utils.finetuning.methods import (
     BIASES,
-    STATES,
     LoRALinear,
-    Weights,
     add_lora_,
-    anchored_loss,
-    effective_rank,
     ewc_penalty,
     freeze_,
     l2_sp_penalty,
     merge_lora_,
-    rank_for,
     replay_batches,
-    spectrum_of_update,
-    training_bytes,
 )
-
-__all__ = [
-    "BIASES",
-    "FISHER_LABELS",
-    "LoRALinear",
-    "STATES",
-    "Weights",
-    "add_lora_",
-    "anchored_loss",
-    "average",
-    "effective_rank",
-    "ewc_penalty",
-    "fisher_diagonal",
-    "freeze_",
-    "interpolate",
-    "l2_sp_penalty",
-    "merge_lora_",
-    "rank_for",
-    "replay_batches",
-    "spectrum_of_update",
-    "training_bytes",
-]

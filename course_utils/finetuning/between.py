@@ -55,16 +55,7 @@ def _check_alike(parts: Sequence[nn.Module]) -> None:
             one, two = (shape.get(name, "nothing") for shape in (shapes[0], other))
             if one != two:
                 raise ValueError(f"{name}: one model has {one}, another {two}; give models of one shape")
-        one, two = (_settings(model) for model in (parts[0], part))
+        one, two = (", ".join(f"{name} {value!r}" for name, value in models.settings(model).items())
+                    or type(model).__name__ for model in (parts[0], part))  # fmt: skip
         if one != two:
             raise ValueError(f"one model has {one}, another {two}: their weights do not mean the same")
-
-
-def _settings(model: nn.Module) -> str:
-    """What beside its weights decides what a model answers."""
-    match model:
-        case models.GPT():
-            return f"heads {model.config.heads}, tied {model.config.tied}"
-        case models.MLP():
-            return f"activation {model.activation!r}, residual {model.residual}"
-    return type(model).__name__

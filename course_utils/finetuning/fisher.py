@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import models, runtime
-from course_utils.values import narrow, wide
+from course_utils.values import narrow, one_of, wide
 
 
 def _draw(log_p: Tensor, generator: torch.Generator) -> Tensor:
@@ -37,8 +37,7 @@ def fisher_diagonal(
     is another quantity. Returns a tensor of each trained weight's shape, by name: zeros for one that the answers do
     not hang on. The model answers in evaluation mode, so without dropout, and is left in the mode that it had.
     """
-    if labels not in FISHER_LABELS:
-        raise ValueError(f"labels {labels!r}: choose one of {', '.join(FISHER_LABELS)}")
+    one_of("labels", labels, FISHER_LABELS)
     models.check_module(model)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trained:

@@ -1,7 +1,6 @@
-"""Fine-tuning: what may move, how far it may move from the start, and what an update is made of.
+"""Fine-tuning: what may move, and how far it may move from the start.
 
 Freezing and LoRA decide which weights train. Replay, L2 to the start and EWC hold on to what was learned before.
-`spectrum_of_update` shows how many directions an update needed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from course_utils import models, runtime
 from course_utils.values import number, wide
 
 BIASES = "*bias"  # a pattern for `freeze_`: train the biases alone (BitFit, Ben Zaken et al. 2022)
-STATES = {"sgd": 0, "momentum": 1, "adamw": 2}  # numbers that an optimizer keeps for each trained weight
 Weights = nn.Module | Mapping[str, Tensor]  # a model, or tensors by the names of its parameters
 
 
@@ -68,17 +66,6 @@ def _in_stages(model: nn.Module, last: int, first: int) -> set[int]:
         for weight in nn.ModuleList(stage).parameters():
             owner.setdefault(id(weight), place)
     return {key for key, place in owner.items() if place < first or place >= len(stages) - last}
-
-
-def training_bytes(model: nn.Module, *, optimizer: str = "adamw") -> int:
-    """Bytes of gradients and optimizer states while the model trains; optimizer: a name in `STATES`.
-
-    Activations come on top and depend on the batch: `training.estimate` measures a whole step.
-    """
-    if optimizer not in STATES:
-        raise ValueError(f"optimizer {optimizer!r}: choose one of {', '.join(STATES)}")
-    gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return gradients * (1 + STATES[optimizer])
 
 
 # --- LoRA (Hu et al. 2022) --------------------------------------------------------------------------------------------
@@ -210,24 +197,12 @@ def replay_batches(new: Callable, old: Callable) -> Callable:
     return batches
 
 
-def anchored_loss(loss: Callable, penalty: Callable[[nn.Module], Tensor]) -> Callable:
-    """``loss(model, batch) + strength * penalty(model)`` with ``strength`` as a knob.
-
-    penalty: as ``lambda model: ewc_penalty(model, fisher, start)``.
-    """
-
-    def anchored(model: nn.Module, batch: object, *, strength: float = 1.0) -> Tensor:
-        return loss(model, batch) + strength * penalty(model)
-
-    return anchored
-
-
 def l2_sp_penalty(model: nn.Module, reference: Weights) -> Tensor:
     """Half the squared distance from the start: 1/2 sum (w - w0)² (L2-SP, Li et al. 2018).
 
     reference: a copy of the model at its start, or the weights by name; only the named ones are held.
     """
-    return 0.5 * sum(move.square().sum() for _, move in _moves(model, _by_name(reference)))
+    return 0.5 * sum(move.square().sum() for _, move in moves(model, reference))
 
 
 def ewc_penalty(model: nn.Module, fisher: Mapping[str, Tensor], reference: Weights) -> Tensor:
@@ -240,8 +215,8 @@ def ewc_penalty(model: nn.Module, fisher: Mapping[str, Tensor], reference: Weigh
     missing = [name for name in fisher if name not in start]
     if missing:
         raise ValueError(f"reference has no {', '.join(missing)}: fisher and reference must come from one model")
-    moves = _moves(model, {name: start[name] for name in fisher})
-    return 0.5 * sum((_fitting(name, fisher[name], move) * move.square()).sum() for name, move in moves)
+    moved = moves(model, {name: start[name] for name in fisher})
+    return 0.5 * sum((_fitting(name, fisher[name], move) * move.square()).sum() for name, move in moved)
 
 
 def _fitting(name: str, importance: Tensor, move: Tensor) -> Tensor:
@@ -255,39 +230,13 @@ def _by_name(weights: Weights) -> Mapping[str, Tensor]:
     return dict(weights.named_parameters()) if isinstance(weights, nn.Module) else weights
 
 
-def _moves(model: nn.Module, start: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """How far each named weight is from the start, in its parameter's shape."""
+def moves(model: nn.Module, start: Weights) -> Iterator[tuple[str, Tensor]]:
+    """How far each named weight is from the start, in its parameter's shape. ValueError where they do not fit."""
     now = dict(model.named_parameters(remove_duplicate=False))
-    for name, old in start.items():
+    for name, old in _by_name(start).items():
         if name not in now or now[name].shape != old.shape:
             have = tuple(now[name].shape) if name in now else "nothing"
             raise ValueError(f"{name}: the model has {have}, the reference {tuple(old.shape)}; give equal models")
         if not old.is_meta and old.data_ptr() == now[name].data_ptr():
             raise ValueError("reference shares the model's memory, so it moves along: give copy.deepcopy(model)")
         yield name, wide(now[name], torch.float32) - wide(old.detach(), torch.float32)
-
-
-# --- what an update is made of ----------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def spectrum_of_update(before: Weights, after: nn.Module) -> dict[str, Tensor]:
-    """Singular values of after - before for every matrix, by name: (min(rows, columns),) float64, largest first.
-
-    Both need the same names: of a model with adapters give ``merge_lora_(copy.deepcopy(model))``.
-    """
-    matrices = {name: old for name, old in _by_name(before).items() if old.ndim == 2}
-    return {name: torch.linalg.svdvals(move.cpu().double()) for name, move in _moves(after, matrices)}
-
-
-def effective_rank(singular_values: Tensor) -> float:
-    """exp of the entropy of the singular values' shares (Roy & Vetterli 2007); 0 for a zero matrix."""
-    total = singular_values.sum()
-    return torch.special.entr(singular_values / total).sum().exp().item() if total > 0 else 0.0
-
-
-def rank_for(singular_values: Tensor, share: float = 0.9) -> int:
-    """The smallest rank that keeps this share of the squares, as Biderman et al. (2024) count; 0 for a zero matrix."""
-    number("share", share, "above 0, up to 1", lambda part: 0 < part <= 1)
-    squares = wide(singular_values).square().cumsum(0)
-    return int((squares < share * squares[-1]).sum()) + 1 if squares[-1] > 0 else 0

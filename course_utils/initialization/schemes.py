@@ -20,7 +20,6 @@ from course_utils.values import number, whole, wide
 
 EMBEDDING_STD = 0.1  # of the schemes "width", "zero_branches" and "mup"
 GPT2_STD = 0.02
-ACTIVE_SHARE = {"linear": 1.0, "tanh": 1.0, "relu": 0.5}  # of a signal's mean square that an activation lets through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,27 +246,6 @@ def _scheme(name: str) -> Scheme:
     if name not in INIT_SCHEMES:
         raise ValueError(f"no scheme {name!r}: choose one of {', '.join(INIT_SCHEMES)}")
     return INIT_SCHEMES[name]
-
-
-def layer_gain(
-    scheme: str, fan_in: int, fan_out: int | None = None, *, activation: str = "relu", std: float | None = None
-) -> float:
-    """The factor by which a hidden layer multiplies its signal's mean square, at the start.
-
-    n Var(w) times what the activation lets through: 1/2 for "relu", 1 for "linear" and, while the signal is
-    small, for "tanh". fan_out: as fan_in by default; std: for "normal". ValueError for schemes whose weights are
-    fixed or fitted to data.
-    """
-    chosen = _scheme(scheme)
-    if not chosen.random or "inputs" in chosen.options:
-        raise ValueError(f"scheme {scheme!r} has no gain of its own: its weights are fixed, or fitted to data")
-    if activation not in ACTIVE_SHARE:
-        raise ValueError(f"activation {activation!r}: choose one of {', '.join(ACTIVE_SHARE)}")
-    fan_out = fan_in if fan_out is None else fan_out
-    if min(fan_in, fan_out) < 1:
-        raise ValueError(f"fan_in {fan_in}, fan_out {fan_out}: expected 1 or more")
-    place = Place(kind="hidden", fan_in=fan_in, fan_out=fan_out)
-    return fan_in * chosen.std(place, _options(scheme, std=std)) ** 2 * ACTIVE_SHARE[activation]
 
 
 def _options(scheme: str, **given) -> Options:

@@ -47,6 +47,8 @@ class LessonCard(Frame):
     A subclass makes its controls, hands them to `__init__`, and draws what is recorded in `refresh`.
     """
 
+    indent = "  "
+
     def __init__(self, kind: str, title: str, summary: str, children: list[widgets.Widget]):
         super().__init__(title)
         self.summary = summary

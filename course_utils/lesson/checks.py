@@ -14,7 +14,6 @@ check, so later laws may rely on earlier ones.
 
 from __future__ import annotations
 
-import difflib
 import dis
 import functools
 import inspect
@@ -40,12 +39,10 @@ STILL_BLANK = " is still blank. Write it, run its cell, then run this one again.
 
 @dataclass(frozen=True)
 class Exercise:
-    """A checker and what its exercise is called, in code and in a sentence."""
+    """A checker, and what its exercise is called in a sentence."""
 
-    name: str
     title: str
     checker: Checker
-    in_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,21 +57,11 @@ class Verdict:
 EXERCISES: dict[str, Exercise] = {}
 
 
-def exercise(name: str, title: str, *, in_place: bool = False) -> Callable[[Checker], Checker]:
-    """Register a checker. `title` is the noun that the line of success names.
-
-    in_place: the answer is to change the numbers it is given; else each call gets a copy of them.
-    """
+def exercise(name: str, title: str) -> Callable[[Checker], Checker]:
+    """Register a checker. `title` is the noun that the line of success names."""
 
     def register(checker: Checker) -> Checker:
-        if not inspect.isgeneratorfunction(checker):
-            raise TypeError(f"the checker of {name!r} must yield the outcome of each law: None or a hint")
-        known = EXERCISES.get(name)
-        if known and known.checker.__module__ != checker.__module__:
-            raise ValueError(
-                f"{name!r} is an exercise of {known.checker.__module__} already: choose another name"
-            )
-        EXERCISES[name] = Exercise(name, title, checker, in_place)
+        EXERCISES[name] = Exercise(title, checker)
         return checker
 
     return register
@@ -93,7 +80,7 @@ def check(name: str, answer: object, *, solution: bool = False) -> None:
     verdict = judge(name, answer)
     print(verdict.line)
     if verdict.trace:
-        display(_Folded(verdict.trace))
+        display({"text/html": folded("The traceback", verdict.trace), "text/plain": verdict.trace}, raw=True)
     if verdict.passed and not solution:
         progress = my_progress()
         progress.solve(name)
@@ -109,13 +96,11 @@ def judge(name: str, answer: object) -> Verdict:
     laws passes. LookupError for a name that no checker has; CheckerError for a checker to repair.
     """
     if name not in EXERCISES:
-        close = ", ".join(difflib.get_close_matches(name, EXERCISES) or sorted(EXERCISES)) or "none"
-        raise LookupError(
-            f"no exercise {name!r} is registered (there is: {close}): import the module that defines it"
-        )
+        known = ", ".join(EXERCISES) or "none"
+        raise LookupError(f"no exercise {name!r} is registered (there is: {known}): import the module that defines it")
     task = EXERCISES[name]
     try:
-        hint = _first_hint(task, answer)
+        hint = next((outcome for outcome in task.checker(_lent(answer)) if outcome is not None), None)
     except CheckerError:
         raise
     except Exception as error:
@@ -123,21 +108,6 @@ def judge(name: str, answer: object) -> Verdict:
     if hint is None:
         return Verdict(True, f"✓ {task.title}: right")
     return Verdict(False, f"not yet: {_blank(answer) or hint}")
-
-
-def _first_hint(task: Exercise, answer: object) -> str | None:
-    outcomes = 0
-    for outcome in task.checker(answer if task.in_place else _lent(answer)):
-        if outcome is not None and type(outcome) is not str:
-            raise CheckerError(
-                f"the checker of {task.name!r} yielded {outcome!r}: yield law(...) or compare(...)"
-            )
-        if outcome is not None:
-            return outcome
-        outcomes += 1
-    if outcomes == 0:
-        raise CheckerError(f"the checker of {task.name!r} yielded nothing, so any answer would pass")
-    return None
 
 
 def _lent(answer: object) -> object:
@@ -227,16 +197,3 @@ def _is_idle(code: CodeType) -> bool:
 def _name(answer: object) -> str:
     name = getattr(answer, "__name__", None)
     return f"`{name}`" if name else "your answer"
-
-
-class _Folded:
-    """A traceback that opens on a click."""
-
-    def __init__(self, trace: str):
-        self.trace = trace
-
-    def _repr_html_(self) -> str:
-        return folded("The traceback", self.trace)
-
-    def __repr__(self) -> str:
-        return self.trace

@@ -33,9 +33,7 @@ def compare(
     problem = _difference(result, expected, what, tolerance)
     for mistake, value in (mistakes or {}).items():
         if _difference(value, expected, what, tolerance) is None:
-            raise CheckerError(
-                f"{mistake!r} leads to the expected value: choose inputs that tell the two apart"
-            )
+            raise CheckerError(f"{mistake!r} leads to the expected value: choose inputs that tell the two apart")
         if problem and _difference(result, value, what, tolerance) is None:
             return f"it looks as if you {mistake}"
     return problem
@@ -105,11 +103,7 @@ def _factor(got: np.ndarray, expected: np.ndarray, what: str, tolerance: dict) -
     factor = float(np.median(got[used] / expected[used]))
     if abs(factor) < 1e-3 or not np.isclose(got, factor * expected, **tolerance).all():
         return None
-    return (
-        f"{what} has the wrong sign"
-        if np.isclose(factor, -1)
-        else f"{what} is {factor:.4g} times what is expected"
-    )
+    return f"{what} " + ("has the wrong sign" if np.isclose(factor, -1) else f"is {factor:.4g} times what is expected")
 
 
 def _worst(got: np.ndarray, expected: np.ndarray, close: np.ndarray, what: str) -> str:

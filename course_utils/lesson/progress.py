@@ -50,16 +50,13 @@ class Record:
             exercises = frozenset(list.copy(raw["exercises"]))  # a string would pass for a list of letters
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a progress file: {error}") from error
-        texts = [
-            *exercises,
-            *(p.first for p in predictions.values()),
-            *(p.last for p in predictions.values()),
-        ]
-        numbers = [n for score in quizzes.values() for n in score]
-        if not (all(type(t) is str for t in texts) and all(type(n) is int for n in numbers)):
-            raise ValueError("not a progress file: a choice must be a string, a score two integers")
-        if not all(type(p.revealed) is bool for p in predictions.values()):
-            raise ValueError("not a progress file: an answer is revealed, true, or not, false")
+        values = {
+            str: [*exercises, *(text for made in predictions.values() for text in (made.first, made.last))],
+            bool: [made.revealed for made in predictions.values()],
+            int: [number for score in quizzes.values() for number in score],
+        }
+        if any(type(value) is not kind for kind, found in values.items() for value in found):
+            raise ValueError("not a progress file: a value of another kind")
         return Record(predictions=predictions, exercises=exercises, quizzes=quizzes)
 
 
@@ -98,24 +95,15 @@ class Progress:
     def predict(self, name: str, option: str) -> None:
         """Record a choice. The first one is kept beside the last; after `reveal` nothing changes any more."""
 
-        def change(record: Record) -> Record:
-            made = record.predictions.get(name, Prediction(first=option, last=option))
-            if not made.revealed:
-                made = replace(made, last=option)
-            return replace(record, predictions={**record.predictions, name: made})
+        def chosen(made: Prediction | None) -> Prediction:
+            made = made or Prediction(first=option, last=option)
+            return made if made.revealed else replace(made, last=option)
 
-        self._change(change)
+        self._enter("predictions", name, chosen)
 
     def reveal(self, name: str) -> None:
         """The answer is on the screen: the prediction, if there is one, can no longer change."""
-
-        def change(record: Record) -> Record:
-            if name not in record.predictions:
-                return record
-            made = replace(record.predictions[name], revealed=True)
-            return replace(record, predictions={**record.predictions, name: made})
-
-        self._change(change)
+        self._enter("predictions", name, lambda made: made and replace(made, revealed=True))
 
     def solve(self, name: str) -> None:
         """Record that an exercise's check passed."""
@@ -123,26 +111,11 @@ class Progress:
 
     def score(self, name: str, right: int, of: int) -> None:
         """Record a quiz's score, unless an earlier one was better."""
-
-        def change(record: Record) -> Record:
-            best = max((right, of), record.quizzes.get(name, (0, of)))
-            return replace(record, quizzes={**record.quizzes, name: best})
-
-        self._change(change)
+        self._enter("quizzes", name, lambda best: max((right, of), best or (0, of)))
 
     def forget(self) -> None:
         """Start from nothing, in the file too."""
         self._change(lambda record: Record())
-
-    def summary(self) -> str:
-        """One line: how much is recorded."""
-        record = self.read()
-        right = sum(right for right, _ in record.quizzes.values())
-        of = sum(of for _, of in record.quizzes.values())
-        return (
-            f"predictions made: {len(record.predictions)}, exercises solved: {len(record.exercises)}, "
-            f"quiz questions right: {right} of {of}"
-        )
 
     def watch(self, key: Hashable, callback: Callable[[], None]) -> None:
         """Call back after each change; a later watcher with the same key takes the earlier one's place."""
@@ -154,6 +127,16 @@ class Progress:
         with self._lock:
             text, self._notices = " ".join(self._notices), []
             return text
+
+    def _enter(self, part: str, name: str, value: Callable) -> None:
+        """Record what `value` makes of what stands under a name so far, None if nothing does; None changes nothing."""
+
+        def change(record: Record) -> Record:
+            known = getattr(record, part)
+            new = value(known.get(name))
+            return record if new is None else replace(record, **{part: {**known, name: new}})
+
+        self._change(change)
 
     def _change(self, change: Callable[[Record], Record]) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 import os
 import textwrap
 import traceback
@@ -11,18 +12,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ipywidgets as w
+import numpy as np
 from IPython.display import display
 
-from course_utils.live.picture import png
-
 FOLDER = Path(__file__).parent
+PICTURE = "application/vnd.course.picture"  # figures and texts as JSON, of which a build makes a picture
 COLUMNS = 96  # JupyterLab breaks longer lines in the middle of a word
 # Stands below each card, and is seen where no kernel stands behind it: as stored, and when a saved notebook is opened
 # again. JupyterLab's own words there are "Error displaying widget: model not found".
 STORED = """<style>
 .jp-OutputArea:has(.cu-card:not(.jupyter-widgets-disconnected)) .cu-stored {display: none}
-.jp-OutputArea:has(.cu-stored):not(:has(.cu-card)) [data-mime-type="application/vnd.jupyter.widget-view+json"]
-  {display: none}
+.jp-OutputArea-child:not(:has(.cu-card)):has(+ .jp-OutputArea-child .cu-stored) .jupyter-widgets {display: none}
 </style><div class="cu-stored">{picture}<p><i>Not live. Run this cell (Shift+Enter), or the whole notebook (Run, Run All
 Cells), to work with it. Where its kernel still runs, reload the page.</i></p></div>"""
 
@@ -44,6 +44,8 @@ def _tree(widget: w.Widget) -> list[w.Widget]:
 
 class Frame:
     """A box of widgets with a sentence in its place where there is no kernel. Subclasses give `describe`."""
+
+    indent = ""  # of a sentence's further lines, as text
 
     def __init__(self, title: str):
         self.title = title
@@ -104,7 +106,7 @@ class Frame:
 
     def __repr__(self) -> str:
         lines = self.describe().splitlines()
-        return "\n".join(textwrap.fill(line, COLUMNS, subsequent_indent="  " * (len(lines) > 1)) for line in lines)
+        return "\n".join(textwrap.fill(line, COLUMNS, subsequent_indent=self.indent) for line in lines)
 
     def _repr_mimebundle_(self, **_):
         words = {"text/plain": repr(self)}
@@ -113,12 +115,10 @@ class Frame:
         picture = self.picture()  # the notebook is being built: a picture is what gets stored
         if picture is None:
             return words
-        return words | {"image/png": png(*picture)}, {"image/png": {"alt": repr(self)}}
+        return words | {PICTURE: json.dumps(picture, default=lambda array: np.asarray(array).tolist())}
 
     def _ipython_display_(self) -> None:
-        bundle = self._repr_mimebundle_()
-        data, about = bundle if isinstance(bundle, tuple) else (bundle, {})
-        display(data, metadata=about, raw=True)
+        display(self._repr_mimebundle_(), raw=True)
         self._stored = display({"text/html": STORED.replace("{picture}", "")}, raw=True, display_id=True)
 
     def keep_picture(self, png_urls: Sequence[str], summary: str) -> None:
@@ -139,6 +139,8 @@ class Card(Frame):
         if earlier is not None:
             earlier.close()
         super().__init__(title)
+        self._first: dict[w.Widget, object] = {}  # what each control was at first
+        self._quiet = False  # while several controls move: one picture at the end, not one for each
         self.box.add_class("cu-panel")
 
     def fill(self, *children: w.Widget) -> None:
@@ -159,6 +161,15 @@ class Card(Frame):
         entries = [(html.escape(one.description), html.escape(one.help)) for one in controls]
         rows = "".join(f"<dt>{label}</dt><dd>{text}</dd>" for label, text in entries)
         return w.HTML(f'<details class="cu-help"><summary>What the controls do</summary><dl>{rows}</dl></details>')
+
+    def put_back(self) -> None:
+        """Every control as it was at first."""
+        self._quiet = True
+        try:
+            for widget, value in self._first.items():
+                widget.value = value
+        finally:
+            self._quiet = False
 
     def close(self) -> None:
         """Remove the card from the page, and let go of its widgets."""

@@ -97,21 +97,22 @@ class Dial(w.HBox):
         if change["new"] == self.value:
             return
         counts = self.control.typed(change["new"])
-        self._say("" if counts == change["new"] else self._complaint(change["new"]))
         if counts is not None:
             self.value = counts
         self.box.value = self.value  # nothing else is shown than what counts
+        self._say("" if counts == change["new"] else self._complaint(change["new"]))
 
     def _complaint(self, typed: float) -> str:
         if self.control.firm and self.control.typed(typed) is not None:
             return f"from {self.control.low:g} to {self.control.high:g}"
-        return f"{typed:g}: expected a {'whole ' if self.control.whole else ''}number, 0 or more; it is as before"
+        return f"{typed:g}: expected a {'whole ' if self.control.whole else ''}number, 0 or more"
 
     def _say(self, words: str) -> None:
         self.word.value = f'<span class="cu-word" role="status">{words}</span>'
         self.word.layout.display = None if words else "none"
 
     def _show(self, change) -> None:
+        self._say("")
         self.box.value = change["new"]
         shown = min(max(change["new"], self.control.low), self.control.high)
         # A slider that was just moved stays where the hand has it: it may have gone on by now.
@@ -130,29 +131,14 @@ class Choice:
     def widget(self, value) -> w.Widget:
         if value not in self.options:
             raise ValueError(f"{self.label} {value!r}: expected one of {', '.join(map(str, self.options))}")
-        common = {"description": self.label, "style": LABELS, "tooltip": self.help}
         layout = w.Layout(width="auto", min_width="120px")
-        made = w.Dropdown(options=list(self.options), value=value, layout=layout, **common)
+        common = {"description": self.label, "style": LABELS, "tooltip": self.help, "layout": layout}
+        made = w.Dropdown(options=list(self.options), value=value, **common)
         made.help = self.help
         return made
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A line of text, which counts when it is finished with Enter or left."""
-
-    label: str
-    help: str
-
-    def widget(self, value: str) -> w.Widget:
-        common = {"description": self.label, "style": LABELS, "tooltip": self.help}
-        layout = w.Layout(width="420px", max_width="100%")
-        made = w.Text(value=value, continuous_update=False, layout=layout, **common)
-        made.help = self.help
-        return made
-
-
-Control = Slider | Choice | Line
+Control = Slider | Choice
 
 CONTROLS: Mapping[str, Control] = {
     "lr": Slider(
@@ -163,53 +149,9 @@ CONTROLS: Mapping[str, Control] = {
         label="weight decay", low=0.0, high=1.0, step=0.01,
         help="How strongly each step pulls the weight matrices towards zero.",
     ),
-    "batch_size": Slider(
-        label="batch size", low=1, high=64, step=1, whole=True, firm=True,
-        help="How many examples one step looks at.",
-    ),
     "width": Choice(
         label="width", options=(16, 32, 64, 128),
         help="Numbers that describe one token inside the model.",
-    ),
-    "layers": Choice(
-        label="layers", options=(1, 2, 3, 4),
-        help="Transformer blocks, one after the other.",
-    ),
-    "heads": Choice(
-        label="heads", options=(1, 2, 4, 8),
-        help="How many places an attention layer can look at once. Must divide the width.",
-    ),
-    "context": Choice(
-        label="context", options=(8, 16, 32, 64),
-        help="Tokens the model can see at once.",
-    ),
-    "schedule": Choice(
-        label="schedule", options=("cosine", "constant"),
-        help="How the learning rate changes by itself: down to 0 along a cosine, or not at all.",
-    ),
-    "warmup": Choice(
-        label="warmup steps", options=(0, 50, 200),
-        help="Steps in which the learning rate rises from 0 before the schedule begins.",
-    ),
-    "horizon": Choice(
-        label="cosine ends at step", options=(400, 800, 1600),
-        help="The step at which the cosine reaches 0. The run may end earlier.",
-    ),
-    "stories": Choice(
-        label="different stories", options=(75, 300, 1200, 4800, 19_200),
-        help="How many different stories there are to learn from. They are read again and again.",
-    ),
-    "steps": Choice(
-        label="steps", options=(200, 400, 800, 1600),
-        help="How long it trains: 16 stories a step.",
-    ),
-    "start": Choice(
-        label="start", options=("pretrained", "scratch"),
-        help="The pretrained story GPT, or the same shape with random weights.",
-    ),
-    "examples": Choice(
-        label="examples", options=(30, 100, 300, 1000, 3000),
-        help="How many different questions with answers there are to learn from.",
     ),
     "seed": Slider(
         label="seed", low=0, high=99, step=1, whole=True,

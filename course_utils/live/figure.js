@@ -286,6 +286,12 @@ function nameControls(el) {
       box.setCustomValidity(lost ? `${lost[0]} is no part of a number such as 0.01 or 1e-3` : "");
       if (lost) box.reportValidity();
     });
+    box?.addEventListener("change", () => {
+      if (!box.validity.badInput) return; // such as 1e400: a browser makes nothing of it
+      box.setCustomValidity("no number that counts: the earlier one stays");
+      box.reportValidity();
+      box.setCustomValidity("");
+    });
     box?.addEventListener("keydown", (event) => {
       if (event.key !== ",") return; // a decimal point to many people: a browser may drop it, and 0,01 would be 1
       event.preventDefault();

@@ -16,7 +16,7 @@ from course_utils.live.card import Card
 from course_utils.live.controls import Control, button, control
 from course_utils.live.figure import LiveFigure
 from course_utils.live.session import Session
-from course_utils.live.status import Standing, verdict
+from course_utils.live.status import standing, verdict
 from course_utils.live.views import LossView, TextView, Trace
 from course_utils.training import Experiment, finish
 
@@ -48,7 +48,7 @@ class TrainingPanel(Card):
         self.recipe, self.views = recipe, list(views)
         self._own = controls or {}
         self._draw_lock, self._refresh_lock = threading.Lock(), threading.Lock()
-        self._quiet, self._note, self._cost = False, "", None
+        self._note, self._cost = "", None
         self.pins: list[Trace] = []
         self.settings = {name: self._setting(name) for name in settings}
         self.seed = self._dial("seed", 0)
@@ -158,12 +158,7 @@ class TrainingPanel(Card):
 
     def defaults(self) -> None:
         """Every control as it was at first, and a new run."""
-        self._quiet = True  # one new run at the end, not one for each control
-        try:
-            for widget, value in self._first.items():
-                widget.value = value
-        finally:
-            self._quiet = False
+        self.put_back()
         self.reset()
 
     def pin(self) -> None:
@@ -282,9 +277,9 @@ class TrainingPanel(Card):
 
     def redraw(self) -> None:
         """Show everything as it stands. While a session runs, only its own thread calls this."""
-        standing = Standing(self.session, self._cost, self._note, verdict(self._traces()))
+        stands = standing(self.session, self._cost, self._note, verdict(self._traces()))
         with self._draw_lock:
-            self.figure.show(self.specs(), texts=self.texts(), **standing.shown())
+            self.figure.show(self.specs(), texts=self.texts(), **stands)
 
     def _draw_live(self) -> bool:
         if not self.session.running:

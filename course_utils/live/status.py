@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -15,59 +14,44 @@ from course_utils.training import Cost
 LATE_STEPS = 50  # two runs are compared by their mean loss over this many last steps
 
 
-@dataclass(frozen=True)
-class Standing:
-    """A session, what it will cost, a note on what the learner did last, and how it compares with a pin."""
+def standing(session: Session, cost: Cost | None, note: str, compared: str) -> dict:
+    """The arguments of `LiveFigure.show` that say how a session stands.
 
-    session: Session
-    cost: Cost | None
-    note: str
-    verdict: str
+    cost: of a step, if it is known.  note: what the learner did last.  compared: how it compares with a pin.
+    """
+    run, status = session.runs[0], session.status
+    loss = f"{run.history['loss'].last:.4g}" if "loss" in run.history.curves else "none yet"
+    parts = (_progress(session, status, loss, cost), compared if status != "running" else "", note)
+    sentence = " ".join(part for part in parts if part)
+    return {
+        "status": sentence,
+        "summary": sentence,
+        "progress": session.step_count / run.experiment.steps,
+        "state": {
+            "status": status,
+            "step": session.step_count,
+            "events": sum(len(run.history.events) for run in session.runs),
+            "loss": loss,
+        },
+    }
 
-    def shown(self) -> dict:
-        """The arguments of `LiveFigure.show` that say how things stand."""
-        run = self.session.runs[0]
-        status = self.session.status
-        started = "loss" in run.history.curves
-        loss = f"{run.history['loss'].last:.4g}" if started else "none yet"
-        sentence = self._sentence(status, loss)
-        return {
-            "status": sentence,
-            "summary": sentence,
-            "progress": self.session.step_count / run.experiment.steps,
-            "state": {
-                "status": status,
-                "step": self.session.step_count,
-                "events": sum(len(run.history.events) for run in self.session.runs),
-                "loss": loss,
-            },
-        }
 
-    def _sentence(self, status: str, loss: str) -> str:
-        run = max(self.session.runs, key=lambda run: run.status == "diverged")
-        total = run.experiment.steps
-        at = f"step {self.session.step_count:,} of {total:,}, loss {loss} nats"
-        first = {
-            "running": f"Training: {at}, {self.session.rate:.0f} steps/s on {self._where(run)}.",
-            "finished": f"Finished: {at}.",
-            "diverged": run.explain(),
-            "ready": f"Paused: {at}." if self.session.step_count else f"Ready. {self._price(run, total)}",
-        }[status]
-        return " ".join(part for part in (first, self.verdict if status != "running" else "", self.note) if part)
-
-    def _where(self, run) -> str:
-        if run.device.type != "cpu":
-            return run.device.type.upper()
-        threads = torch.get_num_threads()
-        return f"the CPU ({threads} thread{'s' if threads > 1 else ''})"
-
-    def _price(self, run, steps: int) -> str:
-        runs = len(self.session.runs)
-        if self.cost is None:
-            return f"{steps:,} steps on {self._where(run)}."
-        seconds = runtime.readable_seconds(self.cost.step_seconds * steps * runs)
-        memory = runtime.readable_bytes(self.cost.memory * runs)
-        return f"{steps:,} steps take about {seconds} and {memory} on {self._where(run)}."
+def _progress(session: Session, status: str, loss: str, cost: Cost | None) -> str:
+    run = max(session.runs, key=lambda run: run.status == "diverged")
+    total, where, threads = run.experiment.steps, run.device.type.upper(), torch.get_num_threads()
+    if where == "CPU":
+        where = f"the CPU ({threads} thread{'s' if threads > 1 else ''})"
+    at = f"step {session.step_count:,} of {total:,}, loss {loss} nats"
+    price = ""
+    if cost is not None:
+        seconds = runtime.readable_seconds(cost.step_seconds * total * len(session.runs))
+        price = f" take about {seconds} and {runtime.readable_bytes(cost.memory * len(session.runs))} of memory"
+    return {
+        "running": f"Training: {at}, {session.rate:.0f} steps/s on {where}.",
+        "finished": f"Finished: {at}.",
+        "diverged": run.explain(),
+        "ready": f"Paused: {at}." if session.step_count else f"Ready. {total:,} steps{price} on {where}.",
+    }[status]
 
 
 def verdict(traces: Sequence[Trace]) -> str:

@@ -41,7 +41,6 @@ class LossView:
     title: str = "Loss"
     y_title: str = "loss (nats per token)"
     curves: Mapping[str, str] | None = None  # curve -> its name in the legend; the training loss if None
-    log_steps: bool = False
     log_loss: bool = False
     top: float | None = None  # losses above this are cut off, so that the interesting part stays large
 
@@ -53,9 +52,8 @@ class LossView:
                 series.append(trace.series(curve, name=name, style=trace.style + offset))
         current = traces[0].histories[0]
         spec = figures.lines(
-            [one for one in series if one is not None],
-            title=self.title, x_title="training step", y_title=self.y_title,
-            levels=current.levels, marks=_marks(current), x_log=self.log_steps, y_log=self.log_loss,
+            series, title=self.title, x_title="training step", y_title=self.y_title,
+            levels=current.levels, marks=_marks(current), y_log=self.log_loss,
             y_range=self._range(series, current),
         )  # fmt: skip
         if self.log_loss:
@@ -85,36 +83,8 @@ class CurvesView:
             for style, (curve, label) in enumerate(self.curves.items()):
                 name = f"{trace.name}: {label}" if trace.faded else label
                 series.append(trace.series(curve, name=name, style=style))
-        return figures.lines(
-            [one for one in series if one is not None],
-            title=self.title, x_title="training step", y_title=self.y_title, y_range=self.y_range,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrontierView:
-    """Two measures against each other: the path of the current runs, and the point that each pinned one reached."""
-
-    title: str
-    x: str  # a curve
-    y: str  # another one, measured at the same steps
-    x_title: str
-    y_title: str
-    y_range: tuple[float, float] | None = None
-
-    def draw(self, traces: Sequence[Trace]) -> dict:
-        series = [self._path(trace) for trace in traces]
-        return figures.lines(
-            [one for one in series if one is not None],
-            title=self.title, x_title=self.x_title, y_title=self.y_title, y_range=self.y_range,
-        )  # fmt: skip
-
-    def _path(self, trace: Trace) -> figures.Series | None:
-        x, y = trace.series(self.x), trace.series(self.y)
-        if x is None or y is None:
-            return None
-        shown = slice(-1, None) if trace.faded else slice(0, min(len(x.y), len(y.y)))
-        return figures.Series(name=trace.name, x=x.y[shown], y=y.y[shown], style=trace.style, markers=True)
+        return figures.lines(series, title=self.title, x_title="training step", y_title=self.y_title,
+                             y_range=self.y_range)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,3 @@
-"""Pretraining: tables of n-grams, sampling from a model, and how its loss scales."""
+"""Pretraining: from a model's logits to text."""
 
-from course_utils.pretraining.ngrams import bigram_counts, ngram_tables
 from course_utils.pretraining.sampling import next_token_probabilities, sample
-from course_utils.pretraining.scaling import ScalingLaw, fit_scaling_law
-
-__all__ = [
-    "ScalingLaw",
-    "bigram_counts",
-    "fit_scaling_law",
-    "next_token_probabilities",
-    "ngram_tables",
-    "sample",
-]

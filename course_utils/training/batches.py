@@ -24,7 +24,7 @@ def own_generators(batches: object) -> list[torch.Generator]:
 
 
 class Stream:
-    """Batches again and again; ValueError once a pass gives none."""
+    """An iterable's batches without end, by `next`; ValueError once a pass gives none."""
 
     def __init__(self, batches: Iterable):
         self._batches, self._pass = batches, iter(())
@@ -38,11 +38,6 @@ class Stream:
             "batches gave no batch: it is empty, or an iterator that can be read once; "
             "give a list, a DataLoader, or a function batches(generator)"
         )
-
-
-def again_and_again(batches: Iterable) -> Stream:
-    """Batches of an iterable without end, by `next`."""
-    return Stream(batches)
 
 
 def to_device(batch: object, device: torch.device) -> object:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from course_utils.training.loop import Experiment
 
@@ -55,3 +58,40 @@ def estimate(experiment: Experiment, *, seed: int = 0, trial_steps: int = 3) -> 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+# --- the most that any work holds ---------------------------------------------------------------------------------
+
+
+def peak_memory(work: Callable[[], object]) -> int:
+    """The most bytes that tensors made within ``work()`` held at one time, on whatever device."""
+    with _Watch() as watch:
+        kept = work()  # so that what it returns is still held
+    del kept
+    return watch.peak
+
+
+class _Watch(TorchDispatchMode):
+    """Sees every operation's result, forward and backward, and when its memory is given back."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.peak, self.sizes = 0, 0, {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for part in tree_leaves(out):
+            if isinstance(part, torch.Tensor):
+                self._hold(part.untyped_storage())
+        return out
+
+    def _hold(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata in self.sizes:
+            return
+        self.sizes[storage._cdata] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._release, storage._cdata)
+
+    def _release(self, key: int) -> None:
+        self.now -= self.sizes.pop(key)

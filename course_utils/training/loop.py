@@ -21,14 +21,15 @@ from torch.nn import functional as F
 
 from course_utils import runtime
 from course_utils.dice import DRAW, MEASURE, TRAIN, Dice, TorchDice, derived
-from course_utils.models import count_parameters
+from course_utils.models import count_parameters, evaluating, same_modes
 from course_utils.training import modes
-from course_utils.training.batches import again_and_again, batch_generator, kind_of, own_generators, to_device
+from course_utils.training.batches import Stream, batch_generator, kind_of, own_generators, to_device
 from course_utils.training.checks import check_fields
 from course_utils.training.history import Event, History
 from course_utils.training.knobs import checked, keyword_knobs
 from course_utils.training.optimizers import OPTIMIZERS, parameter_groups
 from course_utils.training.schedules import constant
+from course_utils.values import one_of
 
 Measure = Callable[[nn.Module, torch.Generator], "float | str | Mapping[str, float]"]
 DIVERGED = 1_000.0  # a loss this many times the first one (or one nat) will not come back
@@ -105,7 +106,7 @@ class Run:
         self.dice = Dice(derived(self.seed, TRAIN))
         self._draw_dice = TorchDice(derived(self.seed, DRAW), also=own_generators(experiment.batches))
         self._rng = batch_generator(self.seed)
-        self._stream = None if callable(experiment.batches) else again_and_again(experiment.batches)
+        self._stream = None if callable(experiment.batches) else Stream(experiment.batches)
         self._first_loss: float | None = None
         self._measure()
 
@@ -126,8 +127,7 @@ class Run:
         return self.history.status
 
     def _all_knobs(self) -> dict[str, float]:
-        if self.experiment.optimizer not in list(OPTIMIZERS):
-            raise ValueError(f"optimizer {self.experiment.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+        one_of("optimizer", self.experiment.optimizer, OPTIMIZERS)
         own = {"lr": math.nan, "weight_decay": 0.0, "clip": math.inf}
         if self.experiment.optimizer == "sgd":
             own["momentum"] = 0.0
@@ -212,16 +212,11 @@ class Run:
         """Measure without leaving a trace in training: no gradients, and dice of its own, the same each time."""
         if not self.experiment.measures or self.status == "diverged" or self.device.type == "meta":
             return
-        before = modes.modes_of(self.model)
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                for name, measure in self.experiment.measures.items():
-                    with Dice(derived(self.seed, MEASURE)):
-                        measured = measure(self.model, runtime.generator(self.seed))
-                    self.history.record(name, self.step_count, measured)
-        finally:
-            modes.put_back(before)
+        with evaluating(self.model), torch.no_grad():
+            for name, measure in self.experiment.measures.items():
+                with Dice(derived(self.seed, MEASURE)):
+                    measured = measure(self.model, runtime.generator(self.seed))
+                self.history.record(name, self.step_count, measured)
 
     def explain(self) -> str:
         """One sentence on how the run stands; for a diverged one, at which step and after which change."""
@@ -277,11 +272,8 @@ def fit(model, batches, *, steps, lr, loss=default_loss, seed=0, knobs=None, dev
     start = {"lr": lr, **knobs} if isinstance(knobs, Mapping) else knobs
     build = (lambda _: model) if in_place else model
     experiment = Experiment(model=build, batches=batches, loss=loss, knobs=start, steps=steps, **options)
-    before = modes.modes_of(model) if in_place else {}
-    try:
+    with same_modes(model) if in_place else nullcontext():
         return finish(Run(experiment, seed, runtime.device(device), in_place=in_place)).history
-    finally:
-        modes.put_back(before)
 
 
 def finish(run: Run) -> Run:

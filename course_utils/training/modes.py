@@ -21,24 +21,13 @@ def own_copy(model: nn.Module, memo: dict | None = None) -> nn.Module:
         raise TypeError(f"{problem}: train it in place, by fit(model, ...)") from error
 
 
-def modes_of(model: nn.Module) -> dict[nn.Module, bool]:
-    """Whether each part is in training mode."""
-    return {part: part.training for part in model.modules()}
-
-
-def put_back(modes: dict[nn.Module, bool]) -> None:
-    """Every part in the mode it had."""
-    for part, training in modes.items():
-        part.training = training
-
-
 def train_(model: nn.Module) -> None:
     """Training mode for what trains; what is frozen answers as it did, so it stays in evaluation mode.
 
     Frozen is a part whose weights are all frozen, with the parts inside it, and one that was put into evaluation mode
     by itself, in a model that was not; running statistics without weights are if nothing before them trains.
     """
-    modes = modes_of(model)
+    modes = {part: part.training for part in model.modules()}
     by_hand = {part for part, training in modes.items() if not training} if any(modes.values()) else set()
     model.train()
     thawed = all(weight.requires_grad for weight in model.parameters())

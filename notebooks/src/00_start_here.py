@@ -56,9 +56,10 @@
 
 # %%
 from chapters.start.checks import check
+from chapters.start.course_map import course_map
 from chapters.stories import story_panel, story_recipe
 from course_utils import data
-from course_utils.lesson import claim, course_map, predict, recall
+from course_utils.lesson import claim, predict, recall
 
 predict(
     "start-text",
@@ -99,7 +100,7 @@ recall(
 # ## What this machine is
 
 # %%
-from course_utils.live import MachineCard
+from chapters.start.machine import MachineCard
 
 MachineCard(story_recipe(measured=False))
 
@@ -144,6 +145,9 @@ check("uniform-loss", uniform_loss_solution, solution=True)
 #
 # Predictions, solved exercises and quizzes are remembered in a small file, `.progress.json`, beside the notebooks.
 # It stays on this machine, and you may delete it at any time.
+#
+# A notebook that you open again another day has no kernel yet: where its panels were, it shows their last pictures and
+# the words *Not live*. Run its cells, and they live again.
 
 # %%
 course_map()

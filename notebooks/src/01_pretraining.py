@@ -156,7 +156,9 @@ def bigram_level_solution(counts):
 check("bigram-level", bigram_level_solution, solution=True)
 
 # %%
-counts = pretraining.bigram_counts(story_pool(20_000))
+from chapters.pretraining.ngrams import bigram_counts
+
+counts = bigram_counts(story_pool(20_000))
 counted = float(bigram_level_solution(counts))
 claim("counted on 20,000 stories, the bigram level is within 1 % of the exact one",
       abs(counted / levels["bigram"] - 1) < 0.01, counted=counted)
@@ -419,11 +421,12 @@ recall(
 
 # %%
 from chapters.pretraining.panel_scaling import scaling_panel
+from chapters.pretraining.scaling import fit_scaling_law
 
 rows = studies.stored("scaling")
 fitted = [row for row in rows if row["width"] <= 64]
 parameters, tokens, losses = ([row[name] for row in fitted] for name in ("parameters", "tokens", "loss"))
-law = pretraining.fit_scaling_law(parameters, tokens, losses, floor=levels["floor"])
+law = fit_scaling_law(parameters, tokens, losses, floor=levels["floor"])
 scaling_panel(law, fitted)
 
 # %%
@@ -445,7 +448,7 @@ claim("but the upper end of this range is over 5 times as far above the floor as
 
 # %%
 narrow = [row for row in fitted if row["width"] <= 32]
-small = pretraining.fit_scaling_law(*([row[name] for row in narrow] for name in ("parameters", "tokens", "loss")),
+small = fit_scaling_law(*([row[name] for row in narrow] for name in ("parameters", "tokens", "loss")),
                                     floor=levels["floor"])
 largest = [row for row in fitted if row["width"] == 64 and row["steps"] == 1600]
 claim("a law fitted to widths up to 32 misses width 64 with 1,600 steps: all end below its range (3 stored seeds)",
@@ -494,6 +497,7 @@ recall(
 
 # %%
 from chapters.pretraining.panel_inside import attention_panel, embedding_panel
+from chapters.stories import ability_accuracy
 
 models = {"after 1,000 steps": lambda: checkpoint.load("story_gpt"), "your model of section 2": lambda: panel.model}
 attention_panel(models)
@@ -507,7 +511,7 @@ rows, targets = story_pool(200, 1_000_003)  # held-out stories
 looks = heads.looks_at_answer(gpt, rows, targets)["place"]  # (layers, heads)
 claim("where a place comes again, head 3 of layer 1 puts over 90 % of its attention on it", looks[0, 2].item() > 0.9)
 with torch.no_grad():
-    whole, silenced = (data.ability_accuracy(model(rows, targets)[0], rows, targets)
+    whole, silenced = (ability_accuracy(model(rows, targets)[0], rows, targets)
                        for model in (gpt, heads.without_head(gpt, 1, 3)))
 lost = {name: whole[name] - silenced[name] for name in whole}
 claim("without this head, the model gets over 50 points fewer places right", lost["place"] > 0.5)
@@ -519,7 +523,7 @@ claim("and every other ability loses less than 10 points", max(lost[name] for na
 
 # %%
 with torch.no_grad():
-    without = [data.ability_accuracy(heads.without_head(gpt, 2, head)(rows, targets)[0], rows, targets)
+    without = [ability_accuracy(heads.without_head(gpt, 2, head)(rows, targets)[0], rows, targets)
                for head in (1, 2, 3, 4)]
 claim("without any one head of layer 2, no ability loses more than 5 points",
       max(whole[name] - one[name] for one in without for name in one) < 0.05)
@@ -604,7 +608,9 @@ recall(
 # GPT on it, and the same shape from random weights. *Scratch* means such a random start.
 
 # %%
-example = data.questions(1, seed=3)[0]
+from chapters.stories import draw_questions, question_recipe
+
+example = draw_questions(1, seed=3)[0]
 print(textwrap.fill(f"{example.story} {example.question}", 100), "->", example.answer)
 
 # %%
@@ -615,7 +621,7 @@ predict(
 )
 
 # %%
-from chapters.stories import question_recipe
+from chapters.stories import CONTROLS
 
 TrainingPanel(
     question_recipe,
@@ -623,7 +629,7 @@ TrainingPanel(
     settings=["start", "examples", "steps"],
     views=[CurvesView(title="Questions answered right", curves={"accuracy": "held-out questions"}, y_range=(0, 1.02),
                       y_title="share"), LossView(title="Loss on the answers")],
-    controls={"steps": Choice(label="steps", options=(300, 1500), help="How long it trains.")},
+    controls=CONTROLS | {"steps": Choice(label="steps", options=(300, 1500), help="How long it trains.")},
     seeds=True,
 )
 
@@ -791,9 +797,10 @@ real = TextPanel()
 real
 
 # %%
+from chapters.pretraining.characters import manual_text
 from chapters.pretraining.texts import text_recipe
 
-run = text_recipe(data.manual_text(), steps=200).start(0)
+run = text_recipe(manual_text(), steps=200).start(0)
 training.finish(run)
 claim("after 200 steps on the manual, the held-out loss is below the unigram level",
       run.history["held-out"].last < run.history.levels["unigram"])

@@ -30,7 +30,7 @@ from chapters.finetuning import keeping, questions, ranks, transfer
 from chapters.finetuning import panel_finetuning as panels
 from chapters.finetuning.checks import check
 from chapters.finetuning.studies import STUDIES as studies
-from chapters.stories import held_out_loss
+from chapters.stories import draw_questions, held_out_loss
 from course_utils import data, finetuning, models, runtime, training
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 
@@ -44,7 +44,7 @@ from course_utils.lesson import Question, claim, holds, predict, quiz, recall
 # The task: a question about a story, answered with one word. There are four kinds of them.
 
 # %%
-examples = [data.questions(1, seed=7, kinds=[kind])[0] for kind in questions.KINDS]  # four about the same story
+examples = [draw_questions(1, seed=7, kinds=[kind])[0] for kind in questions.KINDS]  # four about the same story
 print(examples[0].story.replace(". ", ".\n"), end="\n\n")
 for kind, asked in zip(questions.KINDS, examples, strict=True):
     print(f"{kind:8} {asked.question} → {asked.answer}")
@@ -421,7 +421,7 @@ panels.RankPanel(update, title="LoRA's rank beside the full update")
 stored = ended("accuracy", lr=2e-3, counted="the answer")
 claim("this full fine-tuning is one of the stored runs, and ends within 4 points of it",
       abs(questions.answers(full)["accuracy"] - stored[0]) < 0.04)
-needed = {name: finetuning.rank_for(values, 0.9) for name, values in update.items()}
+needed = {name: ranks.rank_for(values, 0.9) for name, values in update.items()}
 wide = [count for name, count in needed.items() if name.endswith("attention in")]
 claim("both matrices of 64 × 192 need 12 to 28 directions for 90 % of the full update",
       min(wide) >= 12 and max(wide) <= 28, fewest=min(wide), most=max(wide))

@@ -32,11 +32,12 @@ import torch
 from chapters.distillation import bumps, digits, drawing, stories
 from chapters.distillation import panel_story_students as story_students
 from chapters.distillation.checks import check
+from chapters.distillation.measures import answer_time
 from chapters.distillation.panel_distillation import few_labels_panel, left_out_panel, size_panel, student_panel
 from chapters.distillation.panel_soft_labels import soft_label_panel
 from chapters.distillation.studies import STUDIES as studies
 from course_utils import data, runtime, training
-from course_utils.distillation import answer_time, distillation_loss, soft_targets
+from course_utils.distillation import distillation_loss, soft_targets
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall, within_noise
 
 # %% [markdown]

@@ -35,13 +35,16 @@ from chapters.initialization import board, deep, slicing, starts, widths
 from chapters.initialization import panel_board as boards
 from chapters.initialization import studies as nets
 from chapters.initialization.checks import check
+from chapters.initialization.memory import parameter_count, training_memory
+
+# %%
 from chapters.initialization.panel_depth import boundary, map_panel, starts_panel
 from chapters.initialization.panel_initialization import MemoryPanel, symmetry_panel
 from chapters.initialization.panel_signal import signal_lab, spread_panel
 from chapters.initialization.panel_starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
-
-# %%
+from chapters.initialization.probes import probe
 from chapters.initialization.studies import STUDIES as studies
+from chapters.initialization.theory import edge_of_chaos, initial_loss
 from chapters.stories import held_out_loss, story_recipe
 from course_utils import checkpoint, data, initialization, models, sweeps, training
 from course_utils.lesson import Question, claim, holds, predict, quiz, recall
@@ -84,8 +87,8 @@ predict(
 MemoryPanel()
 
 # %%
-billions = initialization.parameter_count("llama-2-70b") / 1e9
-need = initialization.training_memory("llama-2-70b")
+billions = parameter_count("llama-2-70b") / 1e9
+need = training_memory("llama-2-70b")
 held = (need.weights + need.gradients + need.optimizer) / 1e9
 print(f"{billions:.1f} billion weights x 16 bytes = {held:,.0f} GB = {held / 80:.1f} GPUs of 80 GB")
 
@@ -108,29 +111,29 @@ def peak(model, batches):
         run = training.Experiment(model=model, batches=batches).start(0)
         return run.step(), run.step(), run
     nets.digit_batches(generator(0))  # the images are in memory, whoever trains
-    return initialization.peak_memory(two_steps)
+    return training.peak_memory(two_steps)
 
 
 gpt = models.GPT(models.GPTConfig(vocab_size=116))
 
 # %%
 shapes = [(64, 128, 10), (64, *[64] * 30, 10), (64, 1024, 1024, 10)]
-ratios = [initialization.training_memory(models.MLP(sizes), batch=32).total
+ratios = [training_memory(models.MLP(sizes), batch=32).total
           / peak(lambda _, sizes=sizes: models.MLP(sizes), nets.digit_batches) for sizes in shapes]
-ratios.append(initialization.training_memory(gpt, batch=16).total
+ratios.append(training_memory(gpt, batch=16).total
               / peak(lambda _: models.GPT(gpt.config),
               story_recipe(measured=False).batches))
 claim("the count is within 10 % of the measured peak, for three digit networks and the story GPT",
       all(abs(ratio - 1) < 0.1 for ratio in ratios), worst=max(ratios, key=lambda ratio: abs(ratio - 1)))
 
 # %%
-seven, six = initialization.training_memory("llama-2-7b"), initialization.training_memory("gpt2", batch=6)
-saved = initialization.training_memory("llama-2-7b", checkpointing=True)
+seven, six = training_memory("llama-2-7b"), training_memory("gpt2", batch=6)
+saved = training_memory("llama-2-7b", checkpointing=True)
 claim("checkpointing cuts the activations of Llama-2-7B to less than a fifth",
       saved.activations < seven.activations / 5)
 claim("six rows need six times the activations of one, and the same for everything that goes with the weights",
-      six.activations == 6 * initialization.training_memory("gpt2").activations
-      and six.weights == initialization.training_memory("gpt2").weights)
+      six.activations == 6 * training_memory("gpt2").activations
+      and six.weights == training_memory("gpt2").weights)
 
 # %% [markdown]
 # ## 2. Why not zeros?
@@ -354,7 +357,7 @@ def at_start(scheme, seed, depth=30, **options):
     """Statistics of a network with 128 units a layer, before any training."""
     model = models.MLP([64, *[128] * depth, 10], **options)
     initialization.initialize_(model, scheme, generator=generator(seed))
-    with initialization.probe(model) as seen:
+    with probe(model) as seen:
         training.default_loss(model, nets.unit_digits(128)).backward()
     return seen
 
@@ -459,7 +462,7 @@ def stretches(activation):
 claim("30 orthogonal linear layers: all singular values of the product are 1 to within 0.00001",
       (stretches("linear") - 1).abs().max() < 1e-5)
 claim("with ReLU in between: the smallest is below 0.001", stretches("relu").min() < 1e-3)
-edges = {variance: initialization.edge_of_chaos(variance**0.5, "tanh") ** 2 for variance in (0.01, 0.05, 0.1)}
+edges = {variance: edge_of_chaos(variance**0.5, "tanh") ** 2 for variance in (0.01, 0.05, 0.1)}
 published = {0.01: 1.4242, 0.05: 1.7610, 0.1: 1.9861}
 claim("tanh: the critical σ_w² is 1.4242, 1.7610 and 1.9861 for σ_b² of 0.01, 0.05 and 0.1 (to 0.001)",
       all(abs(edges[variance] - published[variance]) < 1e-3 for variance in published))
@@ -643,7 +646,7 @@ for source in starts.SOURCES:
     ln_v = starts.levels(source)["ln V"]
     claim(f"{source}: with embeddings of 0.02 the first loss is within 5 % of ln V (10 seeds)",
           all(abs(one.loss / ln_v - 1) < 0.05 for one in first(source, embedding=0.02, linear=0.02)))
-expected = initialization.initial_loss(116, 64 * 0.1**2)
+expected = initial_loss(116, 64 * 0.1**2)
 claim("stories: at 0.1, with linear layers of 0.125, it is within 5 % of the formula (10 seeds)",
       all(abs(one.loss / expected - 1) < 0.05 for one in first("stories", embedding=0.1, linear=0.125)))
 loud = first("stories", embedding=1.0, linear=0.02)

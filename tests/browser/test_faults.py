@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.parse
 
+import nbformat
 import psutil
 import pytest
 
@@ -134,7 +135,9 @@ def test_a_server_killed_while_a_panel_trains_and_started_again(browser, own_ser
     assert "Run this cell" in first.inner_text()
     assert first.locator("img").evaluate("node => node.complete && node.naturalWidth > 200")
     assert "Step" in first.locator("img").get_attribute("alt") or "step" in first.locator("img").get_attribute("alt")
-    assert not again.page.get_by_text("Error displaying widget").first.is_visible()
+    lost = again.page.get_by_text("Error displaying widget")
+    lost.first.wait_for(state="attached")
+    assert not any(one.is_visible() for one in lost.all()), "JupyterLab's own words are hidden"
     again.run_all()
     fresh = again.panel("First panel")
     fresh.drawn()
@@ -156,12 +159,31 @@ def test_a_killed_kernel_is_said_in_the_panel(browser, own_server):
     notebook.page.close()
 
 
+def test_an_upload_after_the_kernel_was_restarted_says_what_to_do(open_notebook, server):
+    cell = """
+from IPython.display import display
+from chapters.pretraining.picker import FilePicker
+FilePicker(label="A file:", limit=1000, on_file=lambda name, content: display(f"{name} is here"), on_refused=print)"""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip())])
+    nbformat.write(made, server.folder / "picker.ipynb")
+    notebook = open_notebook("picker.ipynb")
+    notebook.run_all()
+    chooser, note = notebook.page.locator("input[type=file]"), notebook.page.locator(".cu-picker [role=status]")
+    chooser.set_input_files({"name": "now.txt", "mimeType": "text/plain", "buffer": b"abc"})
+    note.filter(has_text="now.txt, 0.0 MB").wait_for()
+    notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    notebook.wait_ready()
+    chooser.set_input_files({"name": "later.txt", "mimeType": "text/plain", "buffer": b"abc"})
+    note.filter(has_text="The kernel does not answer").wait_for(timeout=20_000)
+
+
 # --- numbers that are typed ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("typed, counts, word", [
-    ("1e3", 1000, ""), ("12", 12, ""), ("1e400", 0, ""), ("-3", 0, "expected a whole number, 0 or more"),
-    ("1.5", 0, "1.5: expected a whole number"), ("", 0, ""), ("0x10", 10, "x is no part of a number"),
+    ("1e3", 1000, ""), ("12", 12, ""), ("", 0, ""), ("1e400", 0, "no number that counts"),
+    ("-3", 0, "expected a whole number, 0 or more"), ("1.5", 0, "1.5: expected a whole number"),
+    ("0x10", 10, "x is no part of a number"),
 ])  # fmt: skip
 def test_what_is_typed_into_a_whole_number_counts_or_is_answered(shared, typed, counts, word):
     shared.run_panel_cell(1)
@@ -251,7 +273,8 @@ def notebook_7(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebook7")
     for name in ("00_start_here.ipynb", "01_pretraining.ipynb"):
         shutil.copy(server.folder / name, folder / name)
-    shutil.copytree(server.folder / "chapters", folder / "chapters")
+    for part in ("chapters", "images"):
+        shutil.copytree(server.folder / part, folder / part)
     started = Server(folder, tmp_path_factory.mktemp("log") / "notebook7.log", app="notebook")
     yield started
     started.close()

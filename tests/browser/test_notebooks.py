@@ -4,6 +4,7 @@ import re
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import TimeoutError
 
 from tests.browser.lab import ROOT
@@ -107,3 +108,7 @@ def test_every_panel_of_a_notebook_works(path, open_notebook, tmp_path):
             drive_own_file(panel, tmp_path)
         assert panel.box.locator(".cu-error").count() == 0
     assert notebook.trainers() == 0
+    found = Axe().run(notebook.page, context=".cu-card").response
+    assert found["passes"], "it has looked at the cards"
+    violations = [(one["id"], one["impact"], one["nodes"][0]["html"][:300]) for one in found["violations"]]
+    assert violations == []

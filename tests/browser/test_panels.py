@@ -333,5 +333,5 @@ def test_a_figure_says_in_words_what_it_shows(panel):
     panel.wait(lambda: panel.number("step") == 1, "a step")
     label = panel.box.locator(".cu-plot").first.get_attribute("aria-label")
     assert "At its right end, loss (nats per token): this run 1" in label, label
-    assert panel.box.locator(".cu-plot").first.get_attribute("role") == "img"
+    assert panel.box.locator(".cu-plot").first.get_attribute("role") == "figure"
     assert panel.box.locator("[aria-live=polite]").count() == 1

@@ -86,7 +86,9 @@ def run_notebook(name: str) -> list:
 
 def stored_panels(name: str) -> int:
     """How many panels a notebook shows, by its stored outputs."""
-    return len(LIVE.findall((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")))
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    return sum(bool(LIVE.search("".join(data.get("text/plain", "")))) for data in outputs)
 
 
 # --- the events -------------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ import ipywidgets as w
 from hypothesis import strategies as st
 from ipywidgets.widgets.widget_selection import _Selection
 
-from course_utils.live.canvas import PixelCanvas
+from chapters.distillation.canvas import PixelCanvas
+from chapters.pretraining.picker import FilePicker
 from course_utils.live.controls import Dial
 from course_utils.live.figure import LiveFigure
-from course_utils.live.picker import FilePicker
 
 PATIENCE = 120.0  # seconds, on a machine that has other things to do
 

@@ -116,7 +116,7 @@ def check_runs(card) -> None:
 
 def check_explorer(card) -> None:
     """An explorer has come to rest, and shows something."""
-    if card._worker is not None:
+    if getattr(card, "_worker", None) is not None:
         card.buttons["act"].click()
     until(lambda: not busy(), "Stop")
     assert card.figure._last[1]["status"] or card.error, "it says nothing"

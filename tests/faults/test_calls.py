@@ -7,9 +7,12 @@ import torch
 from scipy.integrate import quad
 from torch import nn
 
-from course_utils import data, finetuning, initialization, runtime
+from chapters.finetuning import ranks
+from chapters.initialization.memory import training_memory
+from chapters.initialization.theory import correlation_map, edge_of_chaos, initial_loss
+from course_utils import data, finetuning, runtime
 from course_utils import distillation as d
-from course_utils.initialization import correlation_map, edge_of_chaos, initialize_, mean_field, training_memory
+from course_utils.initialization import initialize_, mean_field
 from course_utils.initialization.theory import KERNELS
 from course_utils.models import GPT, MLP, GPTConfig
 from course_utils.pretraining.sampling import next_token_probabilities
@@ -156,7 +159,7 @@ def fisher(inputs, targets):
     (lambda: fisher(torch.zeros(2, 4), torch.zeros(2)), ValueError, "float32.*expected one whole number for each"),
     (lambda: finetuning.fisher_diagonal(MLP([4, 3]), (torch.zeros(2, 4), torch.zeros(2).long())), ValueError,
      r"batches gave a Tensor: expected a list of pairs \[\(inputs, targets\)\]"),
-    (lambda: finetuning.rank_for(torch.ones(3), math.nan), ValueError, "share nan: expected above 0"),
+    (lambda: ranks.rank_for(torch.ones(3), math.nan), ValueError, "share nan: expected above 0"),
     (lambda: training_memory("gpt2", batch=math.nan), ValueError, "batch nan: expected a whole number"),
     (lambda: training_memory("gpt2", batch=1.5), ValueError, "batch 1.5: expected a whole number"),
     (lambda: training_memory("gpt2", batch="2"), ValueError, "batch '2': expected a whole number"),
@@ -165,12 +168,10 @@ def fisher(inputs, targets):
     (lambda: mean_field("2", 0.1), ValueError, "sigma_w '2': expected a finite number, 0 or more"),
     (lambda: mean_field(1e200, 0.1), ValueError, r"sigma_w 1e\+200: expected a finite number.* at most 1e\+08"),
     (lambda: correlation_map(math.nan, 1.0, 0.1, "tanh"), ValueError, "correlation nan: expected a number from -1"),
-    (lambda: initialization.relu_second_moment(5, math.nan, 2), ValueError, "sigma2 nan: expected a finite number"),
-    (lambda: initialization.initial_loss(math.nan), ValueError, "vocab nan: expected a whole number"),
+    (lambda: initial_loss(math.nan), ValueError, "vocab nan: expected a whole number"),
     (lambda: d.pseudo_labels(torch.zeros(2, 3), threshold=math.nan), ValueError, "threshold nan: expected"),
     (lambda: d.label_smoothing(STUDENT[0], STUDENT[2], smoothing="a"), ValueError, "smoothing 'a': expected a share"),
     (lambda: d.jensen_shannon(*STUDENT, beta="half"), ValueError, "beta 'half': expected a share between 0 and 1"),
-    (lambda: d.calibration(STUDENT[0], STUDENT[2], bins=2.5), ValueError, "bins 2.5: expected a whole number"),
     (lambda: distilled(alpha="9"), ValueError, "alpha '9': expected from 0"),
     (lambda: d.copy_layers_(torch.zeros(2), MLP([2, 2]), layers=[]), TypeError, f"a Tensor {MODULE}"),
     (lambda: next_token_probabilities(STUDENT[0], temperature="1"), ValueError, "temperature '1': expected 0 or more"),

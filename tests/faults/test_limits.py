@@ -10,13 +10,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from chapters.pretraining.characters import (
+    LARGEST,
+    SMALLEST,
+    UNKNOWN,
+    CharTokenizer,
+    manual_text,
+    text_batches,
+    text_rows,
+)
 from chapters.pretraining.panel_texts import TextPanel, described
 from chapters.pretraining.texts import text_recipe
-from course_utils import data, runtime, training
-from course_utils.data.text import LARGEST, SMALLEST, UNKNOWN
-from course_utils.live import picture
+from course_utils import runtime, training
 from course_utils.models import MLP
 from course_utils.training import Experiment
+from tools import picture
 
 X = torch.randn(64, 4, generator=runtime.generator(0))
 Y = torch.arange(64) % 3
@@ -38,20 +46,20 @@ def many_signs(length=60_000, different=3_000, power=0.9, seed=0):
 
 def test_a_vocabulary_fits_its_text():
     text = many_signs()
-    tokenizer = data.CharTokenizer(text)
-    assert data.CharTokenizer(text, size=128).unknown_share(text) > 0.4
+    tokenizer = CharTokenizer(text)
+    assert CharTokenizer(text, size=128).unknown_share(text) > 0.4
     assert tokenizer.unknown_share(text) < 0.06 and len(tokenizer) == LARGEST
     assert tokenizer.unknown_share(text) == tokenizer.encode(text).count(0) / len(text)
-    fewer = data.CharTokenizer(many_signs(different=700))
+    fewer = CharTokenizer(many_signs(different=700))
     assert SMALLEST < len(fewer) < 700 and fewer.unknown_share(many_signs(different=700)) <= 0.01
-    manual = data.manual_text()
-    assert data.CharTokenizer(manual).vocab == data.CharTokenizer(manual, size=128).vocab
+    manual = manual_text()
+    assert CharTokenizer(manual).vocab == CharTokenizer(manual, size=128).vocab
 
 
 def test_what_is_cut_is_said_with_its_share_and_what_to_do():
     panel, text = TextPanel(), many_signs()
     panel.use("mine.txt", text.encode())
-    tokenizer = data.CharTokenizer(text)
+    tokenizer = CharTokenizer(text)
     said = panel._note
     assert f"60,000 characters, {len(set(text)):,} different ones. The 2,047 most frequent are learned" in said
     assert f"{tokenizer.unknown_share(text):.1%} of the text, all read as {UNKNOWN}." in said
@@ -76,9 +84,9 @@ def test_shares_of_every_size_are_told(text, said):
     (lambda: text_recipe("x"), "this text has 1 character: choose"),
     (lambda: text_recipe("ab" * 105, context=256),
      "this text has 210 characters, 189 to train on: a context of 256 needs more than 256; choose a longer text"),
-    (lambda: data.text_rows("a", data.CharTokenizer("abab")), "a text of 1 character has nothing to predict"),
-    (lambda: data.text_batches("", data.CharTokenizer("abab")), "a text of 0 characters has nothing to predict"),
-    (lambda: data.text_batches("a", data.CharTokenizer("abab"), context=3), "a text of 1 character has nothing"),
+    (lambda: text_rows("a", CharTokenizer("abab")), "a text of 1 character has nothing to predict"),
+    (lambda: text_batches("", CharTokenizer("abab")), "a text of 0 characters has nothing to predict"),
+    (lambda: text_batches("a", CharTokenizer("abab"), context=3), "a text of 1 character has nothing"),
 ])  # fmt: skip
 def test_a_text_that_is_too_short_is_counted_right(call, said):
     with pytest.raises(ValueError, match=re.escape(said)):

@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from chapters.digits import shift_digits
+from chapters.distillation.measures import calibration
+from chapters.finetuning import ranks
 from chapters.initialization.panel_signal import signal_lab
+from chapters.initialization.probes import statistics
+from chapters.initialization.theory import relu_second_moment
+from chapters.pretraining.ngrams import bigram_counts
+from chapters.stories.abilities import ability_accuracy
 from course_utils import data, finetuning, initialization, runtime
 from course_utils import distillation as d
 from course_utils.data import STORY_VOCAB
 from course_utils.live.figure import pack
 from course_utils.models import GPT, MLP, GPTConfig, mean_cross_entropy
-from course_utils.pretraining.ngrams import bigram_counts
 from course_utils.pretraining.sampling import next_token_probabilities
 
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8)
@@ -49,7 +55,7 @@ def test_the_signal_lab_sees_every_layer_of_a_deep_network(start, depth, last):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *HALF, *WHOLE, torch.bool])
 def test_statistics_count_every_value_of_any_kind(dtype):
-    found = initialization.statistics(torch.tensor([0, 1, 1]).to(dtype))
+    found = statistics(torch.tensor([0, 1, 1]).to(dtype))
     assert sum(found.counts) == 3
     assert (found.second_moment, found.active, found.mean) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
 
@@ -57,12 +63,12 @@ def test_statistics_count_every_value_of_any_kind(dtype):
 @pytest.mark.parametrize("values", [[2e38, -2e38, 1e38], [1e300, -1e300, 0.0], [1e-300, 5e-324, 0.0]])
 def test_statistics_count_what_is_huge_or_tiny(values):
     exact = torch.tensor(values, dtype=torch.float64)
-    assert sum(initialization.statistics(exact).counts) == 3
+    assert sum(statistics(exact).counts) == 3
 
 
 @pytest.mark.parametrize("values", [[2e38, -2e38, 1e38], [1e-30, 1e-38, 0.0]])
 def test_a_mean_square_beyond_float32_is_measured(values):
-    found = initialization.statistics(torch.tensor(values))
+    found = statistics(torch.tensor(values))
     assert sum(found.counts) == 3
     assert found.second_moment == pytest.approx(sum(value**2 for value in values) / 3, rel=1e-6)
 
@@ -95,9 +101,9 @@ def test_ordinary_numbers_still_travel_as_float32():
 
 
 def test_a_moment_beyond_all_numbers_is_infinite():
-    assert initialization.relu_second_moment(512, 1.0, 130) == math.inf
-    assert initialization.relu_second_moment(512, 1.0, 120) == 256.0**120
-    assert initialization.relu_second_moment(2, 1e-3, 10_000) == 0
+    assert relu_second_moment(512, 1.0, 130) == math.inf
+    assert relu_second_moment(512, 1.0, 120) == 256.0**120
+    assert relu_second_moment(2, 1e-3, 10_000) == 0
 
 
 # --- logits and labels of any kind ----------------------------------------------------------------------------------
@@ -123,8 +129,8 @@ def test_whole_numbers_are_logits_too(dtype):
 def test_labels_may_be_any_whole_numbers(dtype):
     logits, labels = normal(6, 200), torch.tensor([0, 1, 2, 100, 156, 199])
     narrow = labels.to(dtype)  # as uint8, -100 would be 156
-    assert d.calibration(logits, narrow).ece == d.calibration(logits, labels).ece
-    assert d.calibration(logits, narrow).brier == d.calibration(logits, labels).brier
+    assert calibration(logits, narrow).ece == calibration(logits, labels).ece
+    assert calibration(logits, narrow).brier == calibration(logits, labels).brier
     for loss in (d.label_smoothing, mean_cross_entropy, lambda a, b: d.distillation_loss(a, a, b)):
         assert torch.equal(loss(logits, narrow), loss(logits, labels))
     model = MLP([5, 3])
@@ -141,7 +147,7 @@ def test_stories_may_be_counted_in_few_bits(dtype):
     small = rows[0].to(dtype), targets.to(dtype)
     assert torch.equal(bigram_counts(small), bigram_counts((rows[0], targets)))
     logits = normal(*targets.shape, len(STORY_VOCAB))
-    found, right = (data.ability_accuracy(logits, *pair) for pair in (small, (rows[0], targets)))
+    found, right = (ability_accuracy(logits, *pair) for pair in (small, (rows[0], targets)))
     assert found == pytest.approx(right, nan_ok=True)
 
 
@@ -149,9 +155,9 @@ def test_stories_may_be_counted_in_few_bits(dtype):
 @pytest.mark.parametrize("shift", ["moved", "noisy", "rotated"])
 def test_images_of_any_kind_are_shifted_alike(shift, dtype):
     images = (data.digits()[0][:5] > 0.5).float()
-    shifted = data.shift_digits(images.to(dtype), shift)
+    shifted = shift_digits(images.to(dtype), shift)
     assert shifted.dtype == (dtype if dtype.is_floating_point else torch.float32)
-    torch.testing.assert_close(shifted.double(), data.shift_digits(images, shift).double(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(shifted.double(), shift_digits(images, shift).double(), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 256.0, 1e4, 1e20])
@@ -181,7 +187,7 @@ def test_half_precision_sums_are_wide():
     model = MLP([100, 100]).half()
     start = {name: weight.detach() + 20 for name, weight in model.named_parameters()}
     assert finetuning.l2_sp_penalty(model, start).item() == pytest.approx(0.5 * 400 * 10_100, rel=0.01)
-    assert finetuning.rank_for(torch.tensor([300.0, 300.0, 1.0]).half(), 0.9) == 2
+    assert ranks.rank_for(torch.tensor([300.0, 300.0, 1.0]).half(), 0.9) == 2
     big = MLP([2, 2]).half()
     with torch.no_grad():
         big.layers[0].weight.fill_(60_000.0)

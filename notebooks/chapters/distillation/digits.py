@@ -20,9 +20,10 @@ from torch.nn import functional as F
 from course_utils import checkpoint, data, sweeps, training
 from course_utils.data.images import SIDE
 from course_utils.dice import Dice
-from course_utils.distillation.methods import answer_time, distillation_loss, label_smoothing, pseudo_labels
-from course_utils.initialization import peak_memory
+from course_utils.distillation.methods import distillation_loss, label_smoothing, pseudo_labels
 from course_utils.models import MLP, count_parameters
+
+from .measures import answer_time
 
 CLASSES = 10
 TEACHER = (64, 512, 512, CLASSES)
@@ -325,4 +326,4 @@ def _memory(model: MLP, images: Tensor) -> int:
         held = [weights.detach() for weights in model.parameters()]  # what no operation makes has to be shown
         return held, model(images.clone())
 
-    return peak_memory(answer)
+    return training.peak_memory(answer)

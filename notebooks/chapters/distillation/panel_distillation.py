@@ -12,6 +12,7 @@ from course_utils.runtime import readable_bytes
 from course_utils.training import finish
 
 from . import digits as d
+from .bench import Bench
 from .panel_soft_labels import NAMES
 
 # --- section 2: a student, live ---------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ def few_labels_panel() -> TrainingPanel:
 WIDTHS = (4, 16, 32, 64, 256)
 
 
-def size_panel() -> Explorer:
+def size_panel() -> Bench:
     """Students of many widths, trained together for several seeds: what they can do, and what they cost."""
 
     def draw(*, source, images, seeds):
@@ -109,7 +110,7 @@ def size_panel() -> Explorer:
         costs = d.prices([*(models[0] for models in made.values()), d.teacher()])
         return _costs_shown(found, costs, d.accuracy(d.teacher()))
 
-    return Explorer(draw, title="Cheaper by how much?", act="Train and measure", controls={
+    return Bench(draw, title="Cheaper by how much?", act="Train and measure", controls={
         "source": (Choice(label="learns from", options=("teacher", "labels"), help="What the students learn from."),
                    "teacher"),
         "images": (Choice(label="images", options=(100, 400, 1257), help="How many images they learn from."), 1257),

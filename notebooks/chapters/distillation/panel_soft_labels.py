@@ -9,10 +9,11 @@ import torch
 from course_utils import figures
 from course_utils.data.images import DARKEST, SIDE
 from course_utils.distillation import soft_targets
-from course_utils.live import Drawing, Explorer, Shown, Slider
+from course_utils.live import Explorer, Shown, Slider
 from course_utils.live.controls import button
 
 from . import digits as d
+from .canvas import Drawing
 from .drawing import PEN
 
 NAMES = [str(digit) for digit in range(d.CLASSES)]
@@ -35,18 +36,19 @@ class SoftLabelPanel(Explorer):
                         self.pixels(FIRST)),
         }  # fmt: skip
         super().__init__(self._say, title=title, controls=controls)
-        self.canvas = self.controls["drawing"]
         self.controls["image"].observe(self.guard(lambda change: self.load(change["new"])), "value")
-        self.buttons = {
+
+    def actions(self) -> dict[str, w.Button]:
+        return {
             "clear": button("Clear", "eraser", "An empty grid, to draw a digit of your own", self.guard(self.clear)),
             "again": button("Image again", "undo", "The picked image without what was drawn on it",
                             self.guard(lambda: self.load(self.controls["image"].value))),
-            **self.buttons,
+            **super().actions(),
         }  # fmt: skip
-        self._arrange()
 
-    def _arrange(self) -> None:
+    def arrange(self) -> None:
         """The grid stands beside the bars, and not among the controls."""
+        self.canvas = self.controls["drawing"]
         dials = [self.controls["image"], self.controls["temperature"], *self.buttons.values()]
         side_by_side = w.Box([self.canvas, self.figure])
         side_by_side.add_class("cu-drawing")

@@ -12,6 +12,7 @@ from course_utils.live import Choice, Explorer, LossView, Shown, Slider, Trainin
 from ..stories import ABILITIES
 from . import bumps, sizes
 from . import stories as s
+from .bench import Bench
 from .studies import STUDIES
 
 HELD_OUT = LossView(title="Loss on held-out stories", curves={"held-out": "held-out"}, top=3.0)
@@ -116,7 +117,7 @@ def mistakes(teacher: torch.Tensor, student: torch.Tensor, little: float = 0.1) 
 RUNS = {"10, stored": None, "3, trained now": range(3)}  # name -> seeds to train now
 
 
-def sizes_panel() -> Explorer:
+def sizes_panel() -> Bench:
     """Section 9: teachers of many sizes and their students, stored ones or trained when the button is pressed."""
 
     def draw(*, runs, student, temperature):
@@ -138,7 +139,7 @@ def sizes_panel() -> Explorer:
         words = f"teachers of {sizes.TEACHER_WIDTHS[best]} units have the best students, {accuracy[best]:.1%} right."
         return Shown(figures=[spec], summary=f"On average of these runs, {words}")
 
-    return Explorer(draw, title="Teachers of many sizes", act="Show", controls={
+    return Bench(draw, title="Teachers of many sizes", act="Show", controls={
         "runs": (Choice(label="runs", options=tuple(RUNS), help="Stored ones, or new ones, in some seconds."),
                  next(iter(RUNS))),
         "student": (Choice(label="student's units", options=(4, 8, 16, 32), help="Hidden units of every student."),

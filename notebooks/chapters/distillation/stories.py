@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from course_utils import checkpoint, data, initialization, runtime, training
 from course_utils.distillation.methods import DIVERGENCES, copy_layers_, forward_kl, hidden, hint_loss, on_policy_loss
-from course_utils.distillation.writing import write
 from course_utils.models import GPT, IGNORE, GPTConfig
+
+from ..stories.abilities import ability_accuracy, ability_masks
+from .writing import write
 
 HELD_OUT_SEED, HELD_OUT = 1_000_003, 64  # stories that nothing trains on, measured on the way in one pass
 POOL = 20_000  # true stories, more than a run reads
@@ -96,7 +98,7 @@ def evaluate(
     device = next(model.parameters()).device
     inputs, targets = (part.to(device) for part in true_texts(stories, HELD_OUT_SEED))
     logits, loss = model(inputs, targets)
-    return {"held-out": loss.item()} | data.ability_accuracy(logits, inputs, targets)
+    return {"held-out": loss.item()} | ability_accuracy(logits, inputs, targets)
 
 
 def flawless(model: GPT, *, stories: int = 200, seed: int = 0) -> dict[str, float]:
@@ -225,7 +227,7 @@ def ability_recipe(*, ability: str = "place", steps: int = 150) -> training.Expe
 def _only(ability: str) -> Tensor:
     """Targets of the true stories where this ability is tested, and no other: (stories, 64), -100 elsewhere."""
     inputs, targets = true_texts(POOL)
-    masks = data.ability_masks(inputs, targets)
+    masks = ability_masks(inputs, targets)
     wanted = masks[_known("ability", ability, masks)]
     if ability == "syntax":  # the others have no token in common
         wanted = wanted & ~torch.stack([mask for name, mask in masks.items() if name != ability]).any(0)

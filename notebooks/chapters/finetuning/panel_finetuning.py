@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from torch import nn
 
-from course_utils import figures, finetuning, models, training
+from course_utils import figures, models, training
 from course_utils.live import (
     Choice,
     CurvesView,
     Explorer,
-    FrontierView,
     LossView,
     Shown,
     TextView,
@@ -20,7 +21,33 @@ from course_utils.live import (
     TrainingPanel,
 )
 
+from .. import stories
 from . import questions, ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontierView:
+    """Two measures against each other: the path of the current runs, and the point that each pinned one reached."""
+
+    title: str
+    x: str  # a curve
+    y: str  # another one, measured at the same steps
+    x_title: str
+    y_title: str
+    y_range: tuple[float, float] | None = None
+
+    def draw(self, traces: Sequence[Trace]) -> dict:
+        series = [self._path(trace) for trace in traces]
+        return figures.lines(series, title=self.title, x_title=self.x_title, y_title=self.y_title,
+                             y_range=self.y_range)  # fmt: skip
+
+    def _path(self, trace: Trace) -> figures.Series | None:
+        x, y = trace.series(self.x), trace.series(self.y)
+        if x is None or y is None:
+            return None
+        shown = slice(-1, None) if trace.faded else slice(0, min(len(x.y), len(y.y)))
+        return figures.Series(name=trace.name, x=x.y[shown], y=y.y[shown], style=trace.style, markers=True)
+
 
 KINDS = CurvesView(
     title="Held-out questions answered right, by kind",
@@ -37,7 +64,7 @@ FORGOTTEN = "old loss on held-out stories (nats per token)"
 METER = FrontierView(title=AGAINST, x="old", y="accuracy", x_title=FORGOTTEN,
                      y_title="new task: share right", y_range=(-0.02, 1.02))  # fmt: skip
 WAYS = ("everything", "LoRA", "biases", "last layer")  # of choosing what moves
-CONTROLS = {
+CONTROLS = stories.CONTROLS | {
     "moves": Choice(label="what moves", options=WAYS, help="Which weights train. The others stay as they were."),
     "rank": Choice(label="LoRA rank", options=(1, 2, 4, 8, 16, 32), help="Rows of each A. Used by LoRA alone."),
     "stages": Choice(label="how many stages", options=(1, 2, 3, 4),
@@ -75,6 +102,11 @@ def freeze_panel(*, title: str) -> TrainingPanel:
 # --- what it costs --------------------------------------------------------------------------------------------------
 
 
+def training_bytes(model: nn.Module) -> int:
+    """Bytes of gradients, and of the two numbers that AdamW keeps for each trained weight."""
+    return 3 * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
 @cache
 def _costs(count: str) -> list[float]:
     runs = {way: questions.question_recipe(moves=way) for way in WAYS}
@@ -82,7 +114,7 @@ def _costs(count: str) -> list[float]:
         return [1000 * training.estimate(recipe, trial_steps=8).step_seconds for recipe in runs.values()]
     trained = [recipe.start(0).model for recipe in runs.values()]
     if count == "memory":
-        return [finetuning.training_bytes(model) / 1000 for model in trained]
+        return [training_bytes(model) / 1000 for model in trained]
     return [models.count_parameters(model, trainable_only=True) for model in trained]
 
 
@@ -135,6 +167,35 @@ def _of_lora(row: dict, rank: int) -> str | None:
     return f"{row['lr']:g}" if row["moves"] == "LoRA" and row["rank"] == rank else None
 
 
+def frontier(
+    x: Sequence[float],
+    y: Sequence[float],
+    labels: Sequence[str],
+    *,
+    groups: Sequence[str],
+    joined: Sequence[str],
+    sides: Mapping[str, str | Sequence[str]],
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    ticks: Sequence[float],
+) -> dict:
+    """Where runs end, new against old, the old loss on a logarithmic axis.
+
+    joined: groups whose points a line joins, in the order given.  sides: group -> where its labels stand, such as
+    "bottom right", or a list, one for each point.
+    """
+    spec = figures.points(x, y, labels, groups=groups, title=AGAINST, x_title=FORGOTTEN,
+                          y_title="questions answered right")  # fmt: skip
+    for trace in spec["data"]:
+        trace["textposition"] = sides[trace["name"]]
+        if trace["name"] in joined:
+            trace["mode"] = "lines+markers+text"
+    spec["layout"]["xaxis"] |= {"type": "log", "range": np.log10(x_range).tolist(), "tickvals": list(ticks)}
+    spec["layout"]["yaxis"]["range"] = list(y_range)
+    spec["layout"]["height"] = 480
+    return spec
+
+
 def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
     """Stored runs as points: old loss and accuracy, means over seeds; rows as of the study "what_moves"."""
     rows = sorted((row for row in rows if row["counted"] == "the answer"), key=lambda row: row["lr"])
@@ -147,12 +208,9 @@ def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
                 if label is not None:
                     reached.setdefault((name, label), []).append((row["old"], row["accuracy"]))
         x, y = np.array([np.mean(values, axis=0) for values in reached.values()]).T
-        spec = figures.points(x, y, [label for _, label in reached], groups=[name for name, _ in reached],
-                              title=AGAINST, x_title=FORGOTTEN, y_title="questions answered right",
-                              sides=SIDES, joined=[name for name in FAMILIES if "learning rate" in name],
-                              x_log=True, x_range=(0.55, 9), y_range=(0.4 if min(y) > 0.4 else 0, 1.06))  # fmt: skip
-        spec["layout"]["xaxis"]["tickvals"] = [0.5, 1, 2, 4, 8]
-        spec["layout"]["height"] = 480
+        spec = frontier(x, y, [label for _, label in reached], groups=[name for name, _ in reached], sides=SIDES,
+                        joined=[name for name in FAMILIES if "learning rate" in name], x_range=(0.55, 9),
+                        y_range=(0.4 if min(y) > 0.4 else 0, 1.06), ticks=[0.5, 1, 2, 4, 8])  # fmt: skip
         best = min(((a, label) for (_, label), a, b in zip(reached, x, y, strict=True) if b > 0.9), default=None)
         words = f"{len(reached)} settings, means over seeds."
         if best is not None:
@@ -216,7 +274,7 @@ class _Ranks:
     def draw(self, traces: Sequence[Trace]) -> dict:
         names = list(self.panel.full)
         places = np.arange(len(names))
-        full = np.array([finetuning.rank_for(one, 0.9) for one in self.panel.full.values()])
+        full = np.array([ranks.rank_for(one, 0.9) for one in self.panel.full.values()])
         series = [figures.Series(name="everything trained", x=places, y=full, style=3, faded=True, markers=True)]
         for trace in traces:
             now = np.array([trace.histories[0].curves[name].last for name in names])

@@ -11,9 +11,10 @@ from course_utils import data, figures
 from course_utils.finetuning import average, interpolate
 from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider, TrainingPanel
 
+from ..digits import SHIFTS
 from ..stories import Models
 from . import keeping, questions, shift, transfer
-from .panel_finetuning import AGAINST, BOTH, CONTROLS, FORGOTTEN, METER
+from .panel_finetuning import BOTH, CONTROLS, METER, frontier
 from .studies import STUDIES
 
 # --- section 5: not forgetting --------------------------------------------------------------------------------------
@@ -59,11 +60,8 @@ def keepers_panel(*, title: str) -> Explorer:
         groups, x, y, strengths = zip(*ends, strict=True)
         # the ways meet where nothing holds on: there, one label is enough
         labels = ["" if text == PLAIN_END and text in strengths[i + 1 :] else text for i, text in enumerate(strengths)]
-        spec = figures.points(x, y, labels, groups=groups, title=AGAINST, x_title=FORGOTTEN, joined=list(ways),
-                              y_title="questions answered right", sides=dict(zip(ways, SIDES, strict=True)),
-                              x_log=True, x_range=(0.6, 2.9), y_range=(0.8, 0.98))  # fmt: skip
-        spec["layout"]["xaxis"]["tickvals"] = [0.6, 0.8, 1, 1.5, 2, 2.5]
-        spec["layout"]["height"] = 480
+        spec = frontier(x, y, labels, groups=groups, joined=list(ways), sides=dict(zip(ways, SIDES, strict=True)),
+                        x_range=(0.6, 2.9), y_range=(0.8, 0.98), ticks=[0.6, 0.8, 1, 1.5, 2, 2.5])  # fmt: skip
         start = keeping.both(keeping.start_model())["old"]
         return Shown(figures=[spec], summary=f"Before fine-tuning the old loss is {start:.2f} nats per token.")
 
@@ -147,7 +145,7 @@ def worlds_panel(*, title: str) -> Explorer:
 
     last = len(shift.test_worlds()[shift.INSIDE]) - SHOWN
     return Explorer(draw, title=title, controls={
-        "world": (Choice(label="world", options=tuple(data.SHIFTS), help="What is done to a digit."), "moved"),
+        "world": (Choice(label="world", options=tuple(SHIFTS), help="What is done to a digit."), "moved"),
         "first": (Slider(label="from image", low=0, high=last, step=1, whole=True, firm=True, help="Which images."), 0),
     })  # fmt: skip
 

@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from course_utils import data
-from course_utils.data.questions import QUESTIONS
 from course_utils.data.rows import Rows
 from course_utils.dice import Dice
 from course_utils.finetuning.methods import BIASES, add_lora_, freeze_
-from course_utils.models import GPT
+from course_utils.models import GPT, IGNORE
 from course_utils.training import Experiment
 
 from .. import stories
 from ..stories import held_out_loss
+from ..stories.questions import QUESTIONS, draw_questions, question_rows
 
 KINDS = tuple(QUESTIONS)  # kinds of questions: place, colour, feeling, who
 ALPHA = 8  # of LoRA, at every rank: alpha / rank scales the update
@@ -41,13 +41,13 @@ LR = dict.fromkeys(MOVES, 2e-3) | {"last layer": 1e-2, "biases": 2e-2, "LoRA": 1
 @cache
 def question_pool(count: int, seed: int) -> Rows:
     """Rows of questions with their answers, the answer being the only target; (count, 64) each."""
-    return data.question_rows(data.questions(count, seed=seed))
+    return question_rows(draw_questions(count, seed=seed))
 
 
 @cache
 def text_pool(count: int, seed: int) -> Rows:
     """The same rows, every word being a target."""
-    return data.story_rows([f"{item.story} {item.question} {item.answer}" for item in data.questions(count, seed=seed)])
+    return data.story_rows([f"{item.story} {item.question} {item.answer}" for item in draw_questions(count, seed=seed)])
 
 
 @cache
@@ -126,9 +126,9 @@ def task_recipe(*, task: str = "questions", moves: str = "everything", rank: int
 @cache
 def held_out_questions() -> tuple[Tensor, Tensor, Tensor, tuple[str, ...]]:
     """Questions that nothing trains on: rows (questions, 64), where each answer is guessed and what it is, kinds."""
-    items = data.questions(stories.TEST_QUESTIONS, seed=stories.TEST_SEED)
-    rows, targets = data.question_rows(items)
-    places = (targets != data.NO_TARGET).int().argmax(1)  # (questions,) the token after which the answer comes
+    items = draw_questions(stories.TEST_QUESTIONS, seed=stories.TEST_SEED)
+    rows, targets = question_rows(items)
+    places = (targets != IGNORE).int().argmax(1)  # (questions,) the token after which the answer comes
     wanted = targets.gather(1, places[:, None])[:, 0]  # (questions,)
     return rows[:, : int(places.max()) + 1], places, wanted, tuple(item.kind for item in items)
 
@@ -156,7 +156,7 @@ def letters(model: GPT, generator: torch.Generator | None = None) -> dict[str, f
     """On held-out letters: the loss in nats per token ("new"), and the share of next words guessed ("accuracy")."""
     rows, targets = (part.to(next(model.parameters()).device) for part in letter_pool(64, stories.TEST_SEED))
     logits, loss = model(rows, targets)
-    counted = targets != data.NO_TARGET  # (rows, tokens)
+    counted = targets != IGNORE  # (rows, tokens)
     right = (logits.argmax(-1) == targets)[counted].float()
     return {"new": loss.item(), "accuracy": right.mean().item()}
 

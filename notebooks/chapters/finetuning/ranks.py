@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import checkpoint
-from course_utils.finetuning.methods import LoRALinear, merge_lora_, rank_for, spectrum_of_update
+from course_utils.finetuning.methods import LoRALinear, merge_lora_, moves
 from course_utils.models import GPT
 from course_utils.training import Experiment
+from course_utils.values import number, wide
 
 from . import questions
 
@@ -40,6 +41,23 @@ def spectra(model: GPT) -> dict[str, Tensor]:
         for block in range(model.config.layers)
         for name, label in MATRICES.items()
     }
+
+
+@torch.no_grad()
+def spectrum_of_update(before: nn.Module, after: nn.Module) -> dict[str, Tensor]:
+    """Singular values of after - before for every matrix, by name: (min(rows, columns),) float64, largest first.
+
+    Both need the same names: of a model with adapters give ``merge_lora_(copy.deepcopy(model))``.
+    """
+    matrices = {name: old for name, old in before.named_parameters() if old.ndim == 2}
+    return {name: torch.linalg.svdvals(move.cpu().double()) for name, move in moves(after, matrices)}
+
+
+def rank_for(singular_values: Tensor, share: float = 0.9) -> int:
+    """The smallest rank that keeps this share of the squares, as Biderman et al. (2024) count; 0 for a zero matrix."""
+    number("share", share, "above 0, up to 1", lambda part: 0 < part <= 1)
+    squares = wide(singular_values).square().cumsum(0)
+    return int((squares < share * squares[-1]).sum()) + 1 if squares[-1] > 0 else 0
 
 
 def rank_recipe(*, rank: int = 4) -> Experiment:

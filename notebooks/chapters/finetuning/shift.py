@@ -21,6 +21,8 @@ from course_utils.finetuning.methods import freeze_
 from course_utils.models import MLP
 from course_utils.training import Experiment, cosine, finish, fit
 
+from ..digits import SHIFTS, shift_digits
+
 PRETRAINING = 800  # of the 1,257 training images; the new task draws its examples from the other 457
 COPIES = 5  # of each shift, each with other dice
 HIDDEN = (128, 128)
@@ -36,7 +38,7 @@ def pretrained_digits(seed: int = 0) -> MLP:
     """A network that puts images of all worlds right, (images, 64) -> (images, 64). Copy it before it trains on."""
     images = data.digits_split().train_images[:PRETRAINING]
     seen = [images] * COPIES
-    seen += [data.shift_digits(images, shift, seed=copy) for copy in range(COPIES) for shift in data.SHIFTS]
+    seen += [shift_digits(images, shift, seed=copy) for copy in range(COPIES) for shift in SHIFTS]
     experiment = Experiment(
         model=lambda generator: initialization.initialize_(MLP([64, *HIDDEN, 64]), "he", generator=generator),
         batches=data.row_batches(torch.cat(seen), images.repeat(len(seen), 1), batch_size=128),
@@ -53,7 +55,7 @@ def pretrained_digits(seed: int = 0) -> MLP:
 def test_worlds() -> dict[str, Tensor]:
     """The held-out images as they are ("inside") and under each shift, by name: (540, 64) each."""
     images = data.digits_split().test_images
-    return {INSIDE: images} | {shift: data.shift_digits(images, shift, seed=SHIFT_SEED) for shift in data.SHIFTS}
+    return {INSIDE: images} | {shift: shift_digits(images, shift, seed=SHIFT_SEED) for shift in SHIFTS}
 
 
 def plain_examples(examples: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -129,7 +131,7 @@ def worlds(model: MLP, generator: torch.Generator | None = None) -> dict[str, fl
         name: (model(images.to(device)).argmax(-1).cpu() == labels).float().mean().item()
         for name, images in test_worlds().items()
     }
-    outside = sum(right[shift] for shift in data.SHIFTS) / len(data.SHIFTS)
+    outside = sum(right[shift] for shift in SHIFTS) / len(SHIFTS)
     return right | {"outside": outside, "drift": drift(model)}
 
 
@@ -137,6 +139,6 @@ def worlds(model: MLP, generator: torch.Generator | None = None) -> dict[str, fl
 def drift(model: MLP) -> float:
     """How far the features of shifted images have moved from where pretraining had put them, over their length."""
     device = next(model.parameters()).device
-    images = torch.cat([test_worlds()[shift] for shift in data.SHIFTS])
+    images = torch.cat([test_worlds()[shift] for shift in SHIFTS])
     before, after = features(pretrained_digits(), images), features(model, images.to(device)).cpu()
     return ((after - before).norm() / before.norm()).item()

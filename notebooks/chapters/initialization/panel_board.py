@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from course_utils import data, figures, initialization
+from course_utils import data, figures
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, Trace, TrainingPanel
 from course_utils.models import GPT, MLP, GPTConfig
 
 from ..stories import ABILITIES
 from ..stories import LOSS as STORY_LOSS
 from . import board, slicing, warm, widths
+from .mup import CoordinateCheck, coordinate_check
 
 OPTIMIZER = Choice(label="optimizer", options=("sgd", "adamw"), help="Plain gradient descent, or AdamW.")
 LR = Slider(label="learning rate", low=1e-3, high=1e1, log=True,
@@ -26,7 +27,7 @@ PARAMETRIZATIONS = {"standard": False, "maximal update": True}  # name -> is it 
 CHECKED = (64, 128, 256, 512)
 
 
-def coordinate_checks(model: str, *, lr: float = 1e-3, seed: int = 0) -> dict[str, initialization.CoordinateCheck]:
+def coordinate_checks(model: str, *, lr: float = 1e-3, seed: int = 0) -> dict[str, CoordinateCheck]:
     """How far the outputs move in one Adam step over the width, in both parametrizations. model: "MLP" or "GPT"."""
     if model == "MLP":
         split = data.digits_split()
@@ -35,7 +36,7 @@ def coordinate_checks(model: str, *, lr: float = 1e-3, seed: int = 0) -> dict[st
         build, batch = _wide_gpt, data.story_rows(data.stories(4, seed=3))
     sizes = CHECKED if model == "MLP" else CHECKED[:3]
     return {
-        name: initialization.coordinate_check(build, sizes, *batch, mup=mup, lr=lr, seed=seed)
+        name: coordinate_check(build, sizes, *batch, mup=mup, lr=lr, seed=seed)
         for name, mup in PARAMETRIZATIONS.items()
     }
 

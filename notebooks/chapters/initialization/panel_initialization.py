@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import ipywidgets as w
 import numpy as np
 import torch
 
 from course_utils import figures, runtime, training
 from course_utils.data import STORY_VOCAB, digits_split
-from course_utils.initialization import NAMED_MODELS, TrainingMemory, parameter_count, training_memory
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TrainingPanel
 from course_utils.live.controls import button
 from course_utils.models import GPT, MLP, GPTConfig
 
 from ..stories import story_recipe
 from . import studies
+from .memory import NAMED_MODELS, TrainingMemory, parameter_count, training_memory
 
 # --- section 1: what fits -----------------------------------------------------------------------------------------
 
@@ -44,11 +45,10 @@ class MemoryPanel(Explorer):
             "checkpointing": (Choice(label="checkpointing", options=("off", "on"), help="Keep only what each block "
                                      "reads, and compute the rest again in the backward pass."), "off"),
         })  # fmt: skip
+
+    def actions(self) -> dict[str, w.Button]:
         words = "Train one step, if it fits, and see what it holds"
-        self.buttons = {"try": button("Try one step here", "play", words, self.guard(self.try_step)), **self.buttons}
-        heading, row, glossary, *rest = self.box.children
-        everything = [*self.controls.values(), *self.buttons.values()]
-        self.box.children = [heading, self.row(everything), self.glossary(everything), *rest]
+        return {"try": button("Try one step here", "play", words, self.guard(self.try_step)), **super().actions()}
 
     def memory(self, model: str, **values) -> TrainingMemory:
         """The count for a model of the list; an MLP has no blocks to recompute."""

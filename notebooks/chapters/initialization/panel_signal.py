@@ -7,19 +7,13 @@ from torch.nn import functional as F
 
 from course_utils import figures, runtime
 from course_utils.dice import Dice
-from course_utils.initialization import (
-    INIT_SCHEMES,
-    Predicted,
-    Probe,
-    Statistics,
-    initialize_,
-    predict_signal,
-    probe,
-    training_memory,
-)
+from course_utils.initialization import INIT_SCHEMES, initialize_
 from course_utils.live import Choice, Explorer, Shown, Slider
 from course_utils.models import MLP
 
+from .memory import training_memory
+from .probes import Probe, Statistics, probe
+from .signals import Predicted, predict_signal
 from .studies import DEPTHS, STUDIES, unit_digits
 
 WIDTHS = (64, 256, 1000)  # of the stored networks

@@ -12,6 +12,7 @@ from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Sli
 from course_utils.models import ACTIVATIONS, MLP
 
 from . import deep, starts
+from .theory import initial_loss
 
 SCALES = {
     "source": Choice(label="source", options=starts.SOURCES,
@@ -39,7 +40,7 @@ def first_loss_panel() -> Explorer:
         vocabulary = round(np.exp(ladder["ln V"]))
         losses = [starts.first_loss(embedding=float(scale), **start).loss for scale in scales]
         within = scales[starts.WIDTH * scales**2 <= 1]
-        formula = [initialization.initial_loss(vocabulary, starts.WIDTH * scale**2) for scale in within]
+        formula = [initial_loss(vocabulary, starts.WIDTH * scale**2) for scale in within]
         series = [
             figures.Series(name="measured", x=scales, y=np.array(losses), markers=True),
             figures.Series(name="the formula, where it holds", x=within, y=np.array(formula), style=1),

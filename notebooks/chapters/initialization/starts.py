@@ -14,6 +14,7 @@ from course_utils.training import Experiment, cosine
 
 from ..stories import HELD_OUT_SEED, story_pool
 from .markov import CONTEXT, SYMBOLS, markov_source
+from .probes import probe
 
 WIDTH = 64
 SOURCES = ("stories", "markov")
@@ -124,7 +125,7 @@ def stream(*, blocks: int, start: str = "plain", linear: float = 0.125, seed: in
         if place.ends_branch:
             place.layer.weight.mul_(BRANCHES[start](place.branches))
     tokens, _ = unseen("stories", 4)
-    with initialization.probe(gpt) as seen:
+    with probe(gpt) as seen:
         gpt(tokens)
     first = gpt.start(tokens).square().mean().item()  # with positions, which the probe does not see
     return [first, *(seen.activations[f"block {number}"].second_moment for number in range(1, blocks + 1))]

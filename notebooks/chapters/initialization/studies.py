@@ -12,11 +12,13 @@ from torch.nn import functional as F
 
 from course_utils import data, runtime, sweeps, training
 from course_utils.data.images import Split
-from course_utils.initialization import initialize_, probe, variance_map
+from course_utils.initialization import initialize_
 from course_utils.lesson.study import Row, Studies, Study
 from course_utils.models import MLP
 
 from . import studies_starts
+from .probes import probe
+from .theory import variance_map
 
 UNITS = 8  # of the hidden layer that is looked at unit by unit
 CONSTANT = 0.01  # small enough that tanh is not at its end

@@ -13,6 +13,8 @@ from course_utils import data, initialization, runtime, sweeps
 from course_utils.models import MLP
 from course_utils.training import Experiment, fit
 
+from ..digits import shift_digits
+
 SHAPES = {"wide": (64, 128, 128, 10), "deep": (64, 64, 64, 64, 64, 10)}
 IMAGES = 400  # to learn from; the first stage sees the first half of them
 FIRST_STEPS, STEPS = 1000, 400
@@ -31,8 +33,8 @@ def fresh_network(generator: torch.Generator, *, shape: str) -> MLP:
 def noisy_digits() -> dict[str, tuple[Tensor, Tensor]]:
     """Noisy images and their labels: "half", "all", and "unseen" ones."""
     split = data.digits_split()
-    images, labels = data.shift_digits(split.train_images[:IMAGES], "noisy", seed=1), split.train_labels[:IMAGES]
-    unseen = data.shift_digits(split.test_images, "noisy", seed=2)
+    images, labels = shift_digits(split.train_images[:IMAGES], "noisy", seed=1), split.train_labels[:IMAGES]
+    unseen = shift_digits(split.test_images, "noisy", seed=2)
     half = images[: IMAGES // 2], labels[: IMAGES // 2]
     return {"half": half, "all": (images, labels), "unseen": (unseen, split.test_labels)}
 

@@ -10,6 +10,8 @@ import torch
 from course_utils import data, initialization, sweeps
 from course_utils.models import MLP
 
+from .mup import mup_learning_rates
+
 BASE = 32  # the width at which both parametrizations are the same
 WIDTHS = (32, 128, 512)
 LRS = tuple(2.0**power for power in range(-13, -2))  # 0.00012 to 0.125
@@ -27,7 +29,7 @@ def network(generator: torch.Generator, *, width: int, parametrization: str) -> 
 def factors(width: int, parametrization: str) -> dict[str, float]:
     """By parameter, the factor on the learning rate."""
     mlp = MLP([64, width, width, width, 10])
-    return initialization.mup_learning_rates(mlp, base_width=BASE) if parametrization == "mup" else {}
+    return mup_learning_rates(mlp, base_width=BASE) if parametrization == "mup" else {}
 
 
 def sweep(

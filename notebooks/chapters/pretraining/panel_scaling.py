@@ -8,7 +8,8 @@ import numpy as np
 
 from course_utils import figures
 from course_utils.live import Explorer, Shown, Slider
-from course_utils.pretraining import ScalingLaw
+
+from .scaling import ScalingLaw
 
 
 def scaling_panel(law: ScalingLaw, rows: Sequence[dict]) -> Explorer:

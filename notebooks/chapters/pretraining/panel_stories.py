@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import ipywidgets as w
 import torch
 
 from course_utils import data, figures, pretraining, runtime
-from course_utils.live import Choice, CurvesView, Explorer, Line, Shown, Slider
+from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider
+from course_utils.live.controls import LABELS
 
 from ..stories import Models, story_pool, write_story
+from .ngrams import ngram_tables
 
 WRITTEN = CurvesView(
     title="What is right in 24 stories that it writes",
@@ -31,7 +36,7 @@ def guesser_panel(models: Models, *, stories: int = 2000) -> Explorer:
     tokenizer = data.StoryTokenizer()
     (story,) = data.stories(1, seed=11)
     tokens = torch.tensor([tokenizer.begin, *tokenizer.encode(story), tokenizer.end])
-    tables = pretraining.ngram_tables(story_pool(stories))
+    tables = ngram_tables(story_pool(stories))
 
     def chances(who: str, place: int) -> torch.Tensor:
         if who in models:
@@ -63,6 +68,21 @@ def _guess(chances: torch.Tensor, before: torch.Tensor, came: int, tokenizer, sh
 
 
 # --- section 8: use it ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of text, which counts when it is finished with Enter or left."""
+
+    label: str
+    help: str
+
+    def widget(self, value: str) -> w.Widget:
+        common = {"description": self.label, "style": LABELS, "tooltip": self.help}
+        layout = w.Layout(width="420px", max_width="100%")
+        made = w.Text(value=value, continuous_update=False, layout=layout, **common)
+        made.help = self.help
+        return made
 
 
 def prompt_panel(models: Models, *, prompt: str = "Anna has a") -> Explorer:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from course_utils import data
-from course_utils.data.text import MOST_BYTES, UNKNOWN
-from course_utils.live import FilePicker, LossView, TextView, TrainingPanel
+from course_utils.live import LossView, TextView, TrainingPanel
 
+from ..stories import CONTROLS
+from .characters import MOST_BYTES, UNKNOWN, CharTokenizer, manual_text, own_text
+from .picker import FilePicker
 from .texts import text_recipe
 
 VIEWS = (
@@ -20,7 +21,7 @@ VIEWS = (
 
 def described(text: str) -> str:
     """How long a text is, and what of it a model cannot see."""
-    tokenizer = data.CharTokenizer(text)
+    tokenizer = CharTokenizer(text)
     told = f"{len(text):,} characters, {len(set(text)):,} different ones."
     unknown = tokenizer.unknown_share(text)
     if not unknown:
@@ -35,23 +36,24 @@ class TextPanel(TrainingPanel):
     """Trains a character GPT on ``text``. A file that cannot be used is refused, and the present text stays."""
 
     def __init__(self, *, title: str = "Real text"):
-        self.text = data.manual_text()
-        super().__init__(self._recipe, title=title, settings=["width", "layers", "context"], views=VIEWS)
+        self.text = manual_text()
+        settings = ["width", "layers", "context"]
+        super().__init__(self._recipe, title=title, settings=settings, views=VIEWS, controls=CONTROLS)
         self.picker = FilePicker(
             label="A text file of your own (UTF-8):",
             limit=MOST_BYTES,
             on_file=self.guard(self.use),
             on_refused=self.guard(self._refuse),
         )
-        heading, *rest = self.box.children
-        self.box.children = [heading, self.picker, *rest]
+        sheet, heading, *rest = self.box.children
+        self.box.children = [sheet, heading, self.picker, *rest]
 
     def _recipe(self, *, width: int = 64, layers: int = 2, context: int = 64):
         return text_recipe(self.text, width=width, layers=layers, context=context)
 
     def use(self, name: str, content: bytes) -> None:
         """Learn from a file's content instead. ValueError, and no change, if it is no text to learn from."""
-        text, before = data.own_text(content), self.text
+        text, before = own_text(content), self.text
         self.text = text
         try:
             self.reset()

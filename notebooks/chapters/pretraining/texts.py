@@ -7,11 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from course_utils import data, initialization
-from course_utils.data.text import counted
+from course_utils import initialization
 from course_utils.models import GPT, GPTConfig
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, cosine
+
+from .characters import CharTokenizer, counted, own_text, text_batches, text_rows, text_split
 
 HELD_OUT_ROWS = 40  # windows of 64 characters measured on the way
 
@@ -19,16 +20,16 @@ HELD_OUT_ROWS = 40  # windows of 64 characters measured on the way
 def text_recipe(text: str, *, width: int = 64, layers: int = 2, context: int = 64, steps: int = 1000) -> Experiment:
     """Pretrain a character GPT on a text: AdamW, 16 windows a step; its last tenth is held out.
 
-    ValueError for what is no text to learn from (`data.own_text`), or too short for a window.
+    ValueError for what is no text to learn from (`own_text`), or too short for a window.
     """
-    text = data.own_text(text)
-    tokenizer = data.CharTokenizer(text)
-    learned, kept = data.text_split(text)
+    text = own_text(text)
+    tokenizer = CharTokenizer(text)
+    learned, kept = text_split(text)
     if len(learned) <= context:
         part = f"this text has {counted(len(text))}, {len(learned)} to train on"
         raise ValueError(f"{part}: a context of {context} needs more than {context}; choose a longer text")
     config = GPTConfig(vocab_size=len(tokenizer), context=context, width=width, layers=layers)
-    rows, targets = data.text_rows(kept, tokenizer, context=context)
+    rows, targets = text_rows(kept, tokenizer, context=context)
 
     def held_out(model: GPT, generator: torch.Generator) -> dict[str, float]:
         device = next(model.parameters()).device
@@ -40,7 +41,7 @@ def text_recipe(text: str, *, width: int = 64, layers: int = 2, context: int = 6
 
     return Experiment(
         model=lambda generator: initialization.initialize_(GPT(config), "width", generator=generator),
-        batches=data.text_batches(learned, tokenizer, context=context),
+        batches=text_batches(learned, tokenizer, context=context),
         knobs={"lr": 5e-3, "weight_decay": 0.0},
         schedule=cosine(steps, warmup=min(50, steps - 1)),
         steps=steps,

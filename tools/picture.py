@@ -13,6 +13,8 @@ import textwrap
 import threading
 from collections.abc import Coroutine, Sequence
 
+from PIL import Image
+
 WIDTH, SCALE = 520, 1.5
 LINES = 14  # of a text
 TRIES = 3  # on a busy machine a message between kaleido and its browser is now and then cut in two
@@ -20,9 +22,7 @@ PATIENCE = 60  # seconds for a browser to start, or to draw: one that lost a mes
 
 
 def png(specs: Sequence[dict], texts: Sequence[tuple[str, str]] = ()) -> str:
-    """Figures and texts side by side, two in a row, as a base64 PNG. Needs the ``build`` extra (kaleido, Pillow)."""
-    from PIL import Image  # build time only
-
+    """Figures and texts side by side, two in a row, as a base64 PNG."""
     cards = [*specs, *(_text_card(*text) for text in texts)]
     tiles = [Image.open(io.BytesIO(_drawn(spec))) for spec in cards]
     rows = [tiles[i : i + 2] for i in range(0, len(tiles), 2)]
@@ -44,11 +44,11 @@ class _Browser:
     """A browser that draws: it stays open, because starting one takes ten times as long as a picture."""
 
     def __init__(self):
-        import kaleido  # build time only
+        import kaleido  # slow to import, and a check of cells draws nothing
 
         logging.getLogger("choreographer").setLevel(logging.ERROR)  # a warning that a browser died would be an output
         self._kaleido = kaleido.Kaleido(mathjax=False)  # MathJax would be fetched from outside
-        self._loop = asyncio.new_event_loop()  # its own, since a notebook's loop runs already
+        self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="course-pictures", daemon=True).start()
         atexit.register(self.close)
         self._done(self._kaleido.open())

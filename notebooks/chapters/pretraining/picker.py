@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import anywidget
 import traitlets
-
-from course_utils.live.figure import FOLDER
 
 
 class FilePicker(anywidget.AnyWidget):
@@ -16,7 +15,7 @@ class FilePicker(anywidget.AnyWidget):
     A file above ``limit`` bytes is refused in the browser, before it is read: ``on_refused(text)`` says so.
     """
 
-    _esm = FOLDER / "picker.js"
+    _esm = Path(__file__).with_suffix(".js")
     label = traitlets.Unicode().tag(sync=True)
     limit = traitlets.Int().tag(sync=True)
 

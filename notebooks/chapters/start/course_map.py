@@ -19,6 +19,12 @@ NOTEBOOKS = {
     "03": "Distillation",
     "04": "Initialization",
 }
+LOOKS = """<style>
+.course-card .jp-OutputArea-output { padding: 0; background: none; }
+.course-card table { margin: 6px 0; font-size: var(--jp-content-font-size1); }
+.course-card th, .course-card td { text-align: left !important; padding: 3px 24px 3px 0; }
+.course-card th { font-weight: 600; }
+</style>"""
 COLUMNS = ("Notebook", "Predictions", "Exercises", "Quiz")
 TASKS = ("predict", "check", "quiz")  # the calls whose first argument names something that can be done
 
@@ -74,8 +80,9 @@ class CourseMap(LessonCard):
         self.really = widgets.Button(description="Yes, forget all of it", button_style="danger")
         self.keep = widgets.Button(description="Keep it")
         titles = " · ".join(f"{number} {title}" for number, title in NOTEBOOKS.items())
+        looks = widgets.HTML(LOOKS, layout={"display": "none"})
         buttons = widgets.HBox([self.forget, self.really, self.keep])
-        super().__init__("map", "Your way through the course", f"Course map: {titles}", [self.table, buttons])
+        super().__init__("map", "Your way through the course", f"Course map: {titles}", [looks, self.table, buttons])
         self.forget.on_click(self.guard(lambda _: self._ask(True)))
         self.keep.on_click(self.guard(lambda _: self._ask(False)))
         self.really.on_click(self.guard(self._forget))

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from course_utils import checkpoint, data, initialization
-from course_utils.live import CurvesView, LossView, TextView, TrainingPanel
+from course_utils.live import Choice, CurvesView, LossView, Slider, TextView, TrainingPanel
 from course_utils.models import GPT, GPTConfig
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, constant, cosine
+
+from .abilities import ability_accuracy, judge
+from .questions import draw_questions, question_rows
 
 HELD_OUT_SEED = 1_000_003  # of stories that nothing trains on
 HELD_OUT = 64  # stories measured on the way, in one pass
@@ -88,11 +91,11 @@ def held_out_loss(model: GPT, *, stories: int = 500) -> float:
 
 @torch.no_grad()
 def evaluate(model: GPT, generator: torch.Generator) -> dict[str, float]:
-    """Held-out loss, and the share of held-out tokens guessed right for each ability (`data.ability_masks`)."""
+    """Held-out loss, and the share of held-out tokens guessed right for each ability (`ability_masks`)."""
     device = next(model.parameters()).device
     tokens, targets = (rows.to(device) for rows in _cut(story_pool(HELD_OUT, HELD_OUT_SEED), model.config.context))
     logits, loss = model(tokens, targets)
-    return {"held-out": loss.item()} | data.ability_accuracy(logits, tokens, targets)
+    return {"held-out": loss.item()} | ability_accuracy(logits, tokens, targets)
 
 
 def write_story(model: GPT, prompt: str = "", *, generator: torch.Generator, **how) -> str:
@@ -113,7 +116,7 @@ def story_sample(model: GPT, generator: torch.Generator) -> str:
 
 @torch.no_grad()
 def judge_written(model: GPT, generator: torch.Generator, *, stories: int = WRITTEN) -> dict[str, float]:
-    """What is right in stories that the model writes, by ability, as "written syntax" and so on (`data.judge`).
+    """What is right in stories that the model writes, by ability, as "written syntax" and so on (`judge`).
 
     A share of the stories that show the ability; 0 where none does. "written syntax" is the share of stories that
     the grammar could have written, from the first word to the last.
@@ -121,7 +124,7 @@ def judge_written(model: GPT, generator: torch.Generator, *, stories: int = WRIT
     tokenizer, device = data.StoryTokenizer(), next(model.parameters()).device
     start = torch.full((stories, 1), tokenizer.begin, device=device)
     made = sample(model, start, steps=model.config.context - 1, generator=generator, stop=tokenizer.end)
-    verdicts = [data.judge(tokenizer.decode(row)) for row in made]
+    verdicts = [judge(tokenizer.decode(row)) for row in made]
     return {f"written {ability}": _share(verdict[ability] for verdict in verdicts) for ability in verdicts[0]}
 
 
@@ -147,6 +150,52 @@ ABILITIES = CurvesView(
     y_range=(0, 1.02),
 )
 SAMPLE = TextView(title="A story that it writes now", name="sample")
+CONTROLS = {
+    "batch_size": Slider(
+        label="batch size", low=1, high=64, step=1, whole=True, firm=True,
+        help="How many examples one step looks at.",
+    ),
+    "layers": Choice(
+        label="layers", options=(1, 2, 3, 4),
+        help="Transformer blocks, one after the other.",
+    ),
+    "heads": Choice(
+        label="heads", options=(1, 2, 4, 8),
+        help="How many places an attention layer can look at once. Must divide the width.",
+    ),
+    "context": Choice(
+        label="context", options=(8, 16, 32, 64),
+        help="Tokens the model can see at once.",
+    ),
+    "schedule": Choice(
+        label="schedule", options=("cosine", "constant"),
+        help="How the learning rate changes by itself: down to 0 along a cosine, or not at all.",
+    ),
+    "warmup": Choice(
+        label="warmup steps", options=(0, 50, 200),
+        help="Steps in which the learning rate rises from 0 before the schedule begins.",
+    ),
+    "horizon": Choice(
+        label="cosine ends at step", options=(400, 800, 1600),
+        help="The step at which the cosine reaches 0. The run may end earlier.",
+    ),
+    "stories": Choice(
+        label="different stories", options=(75, 300, 1200, 4800, 19_200),
+        help="How many different stories there are to learn from. They are read again and again.",
+    ),
+    "steps": Choice(
+        label="steps", options=(200, 400, 800, 1600),
+        help="How long it trains: 16 stories a step.",
+    ),
+    "start": Choice(
+        label="start", options=("pretrained", "scratch"),
+        help="The pretrained story GPT, or the same shape with random weights.",
+    ),
+    "examples": Choice(
+        label="examples", options=(30, 100, 300, 1000, 3000),
+        help="How many different questions with answers there are to learn from.",
+    ),
+}  # fmt: skip
 
 
 def story_panel(
@@ -156,10 +205,12 @@ def story_panel(
     settings: Sequence[str] = (),
     knobs: Sequence[str] = ("lr",),
     views: Sequence = (LOSS, ABILITIES, SAMPLE),
-    **options,
+    seeds: bool = False,
 ) -> TrainingPanel:
     """A panel that pretrains a story GPT."""
-    return TrainingPanel(recipe, title=title, settings=settings, knobs=knobs, views=views, **options)
+    return TrainingPanel(
+        recipe, title=title, settings=settings, knobs=knobs, views=views, controls=CONTROLS, seeds=seeds
+    )
 
 
 # --- afterwards: questions about stories ------------------------------------------------------------------------------
@@ -170,7 +221,7 @@ QUESTION_LR = {"pretrained": 2e-3, "scratch": 5e-3}  # the better of 1e-3, 2e-3 
 
 @cache
 def _questions(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return data.question_rows(data.questions(count, seed=seed))
+    return question_rows(draw_questions(count, seed=seed))
 
 
 @torch.no_grad()

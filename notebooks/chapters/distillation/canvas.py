@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import anywidget
 import traitlets
-
-from course_utils.live.figure import FOLDER
 
 
 class PixelCanvas(anywidget.AnyWidget):
@@ -18,8 +17,8 @@ class PixelCanvas(anywidget.AnyWidget):
     TraitError for a value of another size or with too much ink.
     """
 
-    _esm = FOLDER / "canvas.js"
-    _css = FOLDER / "canvas.css"
+    _esm = Path(__file__).with_suffix(".js")
+    _css = Path(__file__).with_suffix(".css")
     side = traitlets.Int().tag(sync=True)
     darkest = traitlets.Int().tag(sync=True)
     pen = traitlets.Float().tag(sync=True)

@@ -24,8 +24,8 @@ from course_utils.data.grammar import (
     readings,
     words_of,
 )
-from course_utils.data.rows import NO_TARGET
 from course_utils.data.rungs import sentence_weights
+from course_utils.models import IGNORE
 from course_utils.values import wide
 
 SPELLING = {word.lower(): word for word in STORY_VOCAB}
@@ -136,7 +136,7 @@ def ability_masks(inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         "thing": repeated("{colour}") | repeated("{object}"),
         "place": repeated("{place}"),
     }
-    return {name: mask & (targets != NO_TARGET) for name, mask in masks.items()}
+    return {name: mask & (targets != IGNORE) for name, mask in masks.items()}
 
 
 def ability_accuracy(logits: Tensor, inputs: Tensor, targets: Tensor) -> dict[str, float]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from course_utils.data.abilities import story_facts
 from course_utils.data.grammar import Plan, draw, plans, sentence_case
-from course_utils.data.rows import NO_TARGET, Rows, story_rows
-from course_utils.data.seeds import python_dice
+from course_utils.data.rows import Rows, story_rows
+from course_utils.models import IGNORE
+from course_utils.values import seed_of
+
+from .abilities import story_facts
 
 QUESTIONS = {  # kind -> wording, and the fact that answers it; no story is worded like this
     "place": ("where is {name}?", "place"),
@@ -34,12 +37,12 @@ def _quiet_plans() -> list[Plan]:
     return [plan for plan in plans() if " asks " not in plan.key]
 
 
-def questions(n: int, *, seed: int = 0, kinds: Sequence[str] = tuple(QUESTIONS)) -> list[Question]:
+def draw_questions(n: int, *, seed: int = 0, kinds: Sequence[str] = tuple(QUESTIONS)) -> list[Question]:
     """n questions, each about a new story, the same ones for the same seed."""
     wrong = [kind for kind in kinds if kind not in QUESTIONS]
     if wrong or not kinds:
         raise ValueError(f"kinds {list(kinds)}: choose from {', '.join(QUESTIONS)}")
-    rng = python_dice(seed)
+    rng = random.Random(seed_of(seed))
     made = []
     for story in draw(_quiet_plans(), n, rng):
         kind = rng.choice(kinds)
@@ -56,6 +59,6 @@ def question_rows(items: Sequence[Question], *, context: int = 64) -> Rows:
     """
     texts = [f"{item.story} {item.question} {item.answer}" for item in items]
     inputs, targets = story_rows(texts, context=context)
-    ends = (targets != NO_TARGET).sum(1, keepdim=True)  # (questions, 1) words and the end token
+    ends = (targets != IGNORE).sum(1, keepdim=True)  # (questions, 1) words and the end token
     answers = targets.gather(1, ends - 2)  # (questions, 1)
-    return inputs, targets.fill_(NO_TARGET).scatter_(1, ends - 2, answers)
+    return inputs, targets.fill_(IGNORE).scatter_(1, ends - 2, answers)

@@ -10,7 +10,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from course_utils.data.rows import NO_TARGET, Batches, Rows, draw_rows
+from course_utils.data.rows import Batches, Rows, draw_rows
+from course_utils.models import IGNORE
 
 MOST_BYTES = 5_000_000
 FEWEST_CHARACTERS = 200
@@ -133,7 +134,7 @@ def text_rows(text: str, tokenizer: CharTokenizer, *, context: int = 64) -> Rows
     ids = _encoded(text, tokenizer)
     missing = -(len(ids) - 1) % context
     inputs = torch.cat([ids[:-1], ids.new_zeros(missing)])
-    targets = torch.cat([ids[1:], ids.new_full((missing,), NO_TARGET)])
+    targets = torch.cat([ids[1:], ids.new_full((missing,), IGNORE)])
     return inputs.view(-1, context), targets.view(-1, context)
 
 

@@ -7,15 +7,10 @@ compare the count with what PyTorch really holds; for Llama it is a count of the
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from course_utils.models import GPT, MLP, GPTConfig, count_parameters
 from course_utils.values import whole
@@ -234,40 +229,3 @@ def _kept_by_blocks(shape: GPTConfig | Llama, rows: int, block: int, end: int) -
         statistics=rows * shape.layers * shape.heads,
         blocks=max(1, shape.layers),
     )
-
-
-# --- and what it really holds -------------------------------------------------------------------------------------
-
-
-def peak_memory(work: Callable[[], object]) -> int:
-    """The most bytes that tensors made within ``work()`` held at one time, on whatever device."""
-    with _Watch() as watch:
-        kept = work()  # so that what it returns is still held
-    del kept
-    return watch.peak
-
-
-class _Watch(TorchDispatchMode):
-    """Sees every operation's result, forward and backward, and when its memory is given back."""
-
-    def __init__(self):
-        super().__init__()
-        self.now, self.peak, self.sizes = 0, 0, {}
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for part in tree_leaves(out):
-            if isinstance(part, torch.Tensor):
-                self._hold(part.untyped_storage())
-        return out
-
-    def _hold(self, storage: torch.UntypedStorage) -> None:
-        if storage._cdata in self.sizes:
-            return
-        self.sizes[storage._cdata] = storage.nbytes()
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._release, storage._cdata)
-
-    def _release(self, key: int) -> None:
-        self.now -= self.sizes.pop(key)
