@@ -265,6 +265,11 @@ def check_plain(module: nn.Module, name: str = "") -> None:
             )
 
 
+def has_run_away(model: nn.Module) -> bool:
+    """Whether a weight is over a million, or no number: products of such weights leave float32, and answers are nan."""
+    return not all(weight.abs().max() <= 1e6 for weight in model.parameters() if weight.numel())
+
+
 def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
     """Number of weights, shared ones counted once."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)

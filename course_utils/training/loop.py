@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from course_utils import runtime
 from course_utils.dice import DRAW, MEASURE, TRAIN, Dice, TorchDice, derived
-from course_utils.models import count_parameters, evaluating, same_modes
+from course_utils.models import count_parameters, evaluating, has_run_away, same_modes
 from course_utils.training import modes
 from course_utils.training.batches import Stream, batch_generator, kind_of, own_generators, to_device
 from course_utils.training.checks import check_fields
@@ -212,11 +212,15 @@ class Run:
         """Measure without leaving a trace in training: no gradients, and dice of its own, the same each time."""
         if not self.experiment.measures or self.status == "diverged" or self.device.type == "meta":
             return
-        with evaluating(self.model), torch.no_grad():
-            for name, measure in self.experiment.measures.items():
-                with Dice(derived(self.seed, MEASURE)):
-                    measured = measure(self.model, runtime.generator(self.seed))
-                self.history.record(name, self.step_count, measured)
+        try:
+            with evaluating(self.model), torch.no_grad():
+                for name, measure in self.experiment.measures.items():
+                    with Dice(derived(self.seed, MEASURE)):
+                        measured = measure(self.model, runtime.generator(self.seed))
+                    self.history.record(name, self.step_count, measured)
+        except Exception:
+            if not has_run_away(self.model):  # else it cannot be measured, and the next step's loss says why
+                raise
 
     def explain(self) -> str:
         """One sentence on how the run stands; for a diverged one, at which step and after which change."""

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,8 @@ from chapters.distillation import panel_story_students as story_students
 from chapters.finetuning import keeping, panel_forgetting
 from chapters.initialization import panel_board as boards
 from chapters.initialization.panel_initialization import MemoryPanel
+from chapters.pretraining import panel_inside, panel_stories
+from chapters.stories import story_recipe
 from tests.faults import drive
 
 NOTEBOOKS = sorted(path.stem for path in (drive.ROOT / "notebooks").glob("*.ipynb"))
@@ -84,3 +87,46 @@ def test_a_number_that_need_not_be_whole_stays_one_that_a_tensor_takes(typed):
     panel.controls["bias"].box.value = typed
     assert type(panel.controls["bias"].value) is float and panel.error is None
     panel.close()
+
+
+def run_away(lr):
+    """A story GPT after a step with this learning rate."""
+    run = story_recipe(measured=False).start(0, device="cpu")
+    run.set("lr", lr)
+    run.step()
+    return run.model
+
+
+@pytest.mark.parametrize("lr", [1e9, 1e30, 1e300])
+@pytest.mark.parametrize("make", [
+    panel_inside.attention_panel, panel_inside.embedding_panel, panel_stories.prompt_panel, panel_stories.guesser_panel,
+    lambda models: panel_forgetting.between_panel(models, title="Between"),
+])  # fmt: skip
+def test_nobody_looks_into_a_model_that_has_diverged(make, lr, monkeypatch):
+    monkeypatch.delenv("COURSE_STRICT", raising=False)
+    models = {"a good one": keeping.start_model, "mine": lambda: run_away(lr)}
+    panel = make(models)
+    name = next(name for name, widget in panel.controls.items() if "mine" in getattr(widget, "options", ()))
+    panel.controls[name].value = "mine"
+    assert isinstance(panel.error, ValueError) and "mine has diverged" in str(panel.error)
+    panel.controls[name].value = "a good one"
+    assert panel.error is None
+    panel.close()
+
+
+@pytest.mark.parametrize("lr", [1e9, 1e30, 1e300])
+def test_a_rate_that_breaks_a_run_just_before_it_is_measured_is_explained(lr):
+    run = story_recipe(judged=True).start(0, device="cpu")
+    run.step_count = run.experiment.measure_every - 1
+    run.set("lr", lr)
+    while run.status == "ready":
+        run.step()
+    assert run.status == "diverged" and f"after lr became {lr:g} at step" in run.explain()
+
+
+def test_a_measure_that_fails_for_another_reason_is_heard():
+    def wrong(model, generator):
+        raise LookupError("no such word")
+
+    with pytest.raises(LookupError):
+        replace(story_recipe(), measures={"wrong": wrong}).start(0, device="cpu")

@@ -12,7 +12,7 @@ from course_utils.finetuning import average, interpolate
 from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider, TrainingPanel
 
 from ..digits import SHIFTS
-from ..stories import Models
+from ..stories import Models, chosen
 from . import keeping, questions, shift, transfer
 from .panel_finetuning import BOTH, CONTROLS, METER, frontier
 from .studies import STUDIES
@@ -164,7 +164,7 @@ def between_panel(models: Models, *, title: str) -> Explorer:
     seen: dict[tuple, dict[float, dict[str, float]]] = {}  # model -> alpha -> what was measured
 
     def measured(model: str, alpha: float) -> dict[float, dict[str, float]]:
-        end = copy.deepcopy(models[model]()).cpu()
+        end = copy.deepcopy(chosen(models, model)).cpu()
         key = model, float(sum(weight.detach().double().sum() for weight in end.parameters()))  # it may train on
         known = seen.setdefault(key, {})
         for place in (*keeping.ALPHAS, alpha):

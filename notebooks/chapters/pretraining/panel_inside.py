@@ -7,7 +7,7 @@ import torch
 from course_utils import data, figures
 from course_utils.live import Choice, Explorer, Shown, Slider
 
-from ..stories import Models
+from ..stories import Models, chosen
 from .embeddings import KINDS, rows_of
 
 
@@ -17,7 +17,7 @@ def attention_panel(models: Models) -> Explorer:
     most = 8  # layers or heads that a control offers
 
     def draw(*, model, story, layer, head):
-        gpt = models[model]()
+        gpt = chosen(models, model)
         if layer > gpt.config.layers or head > gpt.config.heads:
             shape = f"{gpt.config.layers} layers of {gpt.config.heads} heads"
             raise ValueError(f"this model has {shape}: choose among them")
@@ -56,10 +56,10 @@ def embedding_panel(models: Models) -> Explorer:
     """The embeddings of words by kind, in the two directions in which they differ most."""
 
     def draw(*, model, kinds):
-        chosen = KINDS if kinds == "all" else {kind: KINDS[kind] for kind in kinds.split(" and ")}
-        words = sum(chosen.values(), ())
-        groups = [kind for kind, group in chosen.items() for _ in group]
-        plane, share = principal_plane(rows_of(models[model](), words))
+        shown = KINDS if kinds == "all" else {kind: KINDS[kind] for kind in kinds.split(" and ")}
+        words = sum(shown.values(), ())
+        groups = [kind for kind, group in shown.items() for _ in group]
+        plane, share = principal_plane(rows_of(chosen(models, model), words))
         spec = figures.points(plane[:, 0].numpy(), plane[:, 1].numpy(), words, groups=groups, title="Token embeddings",
                               x_title="first principal component", y_title="second principal component")  # fmt: skip
         spec["layout"]["height"] = 520

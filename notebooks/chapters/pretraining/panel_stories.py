@@ -11,7 +11,7 @@ from course_utils import data, figures, pretraining, runtime
 from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider
 from course_utils.live.controls import LABELS
 
-from ..stories import Models, story_pool, write_story
+from ..stories import Models, chosen, story_pool, write_story
 from .ngrams import ngram_tables
 
 WRITTEN = CurvesView(
@@ -40,7 +40,7 @@ def guesser_panel(models: Models, *, stories: int = 2000) -> Explorer:
 
     def chances(who: str, place: int) -> torch.Tensor:
         if who in models:
-            gpt = models[who]()
+            gpt = chosen(models, who)
             with torch.no_grad():
                 return gpt(tokens[None, :place].to(gpt.embed.weight.device))[0][0, -1].softmax(-1).cpu()
         return tables[who][tokens[place - 1]]
@@ -90,7 +90,7 @@ def prompt_panel(models: Models, *, prompt: str = "Anna has a") -> Explorer:
     tokenizer = data.StoryTokenizer()
 
     def draw(*, model, prompt, temperature, top_k, seed):
-        gpt, tokens = models[model](), tokenizer.encode(prompt)
+        gpt, tokens = chosen(models, model), tokenizer.encode(prompt)
         if len(tokens) >= gpt.config.context:
             raise ValueError(f"the prompt has {len(tokens)} tokens: this model reads at most {gpt.config.context - 1}")
         how = {"temperature": temperature, "top_k": top_k}

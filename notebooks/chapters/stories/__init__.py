@@ -11,7 +11,7 @@ from torch import Tensor
 
 from course_utils import checkpoint, data, initialization
 from course_utils.live import Choice, CurvesView, LossView, Slider, TextView, TrainingPanel
-from course_utils.models import GPT, GPTConfig
+from course_utils.models import GPT, GPTConfig, has_run_away
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, constant, cosine
 
@@ -96,6 +96,14 @@ def evaluate(model: GPT, generator: torch.Generator) -> dict[str, float]:
     tokens, targets = (rows.to(device) for rows in _cut(story_pool(HELD_OUT, HELD_OUT_SEED), model.config.context))
     logits, loss = model(tokens, targets)
     return {"held-out": loss.item()} | ability_accuracy(logits, tokens, targets)
+
+
+def chosen(models: Models, name: str) -> GPT:
+    """The model of this name. ValueError, with what to do, for one that has diverged: nobody can look into it."""
+    model = models[name]()
+    if has_run_away(model):
+        raise ValueError(f"{name} has diverged, and answers nothing: press Defaults in its panel, and train it again")
+    return model
 
 
 def write_story(model: GPT, prompt: str = "", *, generator: torch.Generator, **how) -> str:
