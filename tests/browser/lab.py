@@ -128,19 +128,6 @@ class Server:
         self.process.wait(30)
 
 
-class SlowPage:
-    """A page whose processor is ``times`` slower than the machine's, within a `with` block."""
-
-    def __init__(self, page, times: float):
-        self.client, self.times = page.context.new_cdp_session(page), times
-
-    def __enter__(self):
-        self.client.send("Emulation.setCPUThrottlingRate", {"rate": self.times})
-
-    def __exit__(self, *_):
-        self.client.send("Emulation.setCPUThrottlingRate", {"rate": 1})
-
-
 class Notebook:
     """One notebook open in a page. Errors of the page are collected in ``errors``."""
 
