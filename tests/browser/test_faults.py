@@ -8,7 +8,6 @@ import sys
 import time
 import urllib.parse
 
-import nbformat
 import psutil
 import pytest
 
@@ -40,35 +39,8 @@ def reload_(notebook):
     return panel, time.monotonic() - start
 
 
-def frames_a_second(panel, seconds=4):
-    first, start = panel.number("frame"), time.monotonic()
-    panel.page.wait_for_timeout(1000 * seconds)
-    return (panel.number("frame") - first) / (time.monotonic() - start)
-
-
 def views(notebook):
     return int(notebook.run_code("print(len(panel.figure._views))"))
-
-
-def threads(notebook):
-    return int(notebook.run_code("import threading; print(threading.active_count())"))
-
-
-def test_five_reloads_while_it_trains(saved):
-    panel = saved.panel("First panel")
-    panel.click("Start")
-    panel.wait_step(5)
-    usual, count = frames_a_second(panel), threads(saved)
-    for _ in range(RELOADS):
-        panel, _ = reload_(saved)
-        panel.wait_status("running")
-    step = panel.number("step")
-    panel.wait_step(step + 1)
-    assert frames_a_second(panel) > usual / 2
-    assert views(saved) == 1 and saved.trainers() == 1 and threads(saved) <= count + 2
-    panel.click("Pause")
-    panel.wait_status("ready")
-    assert "Unknown subshell" not in saved.server.log.read_text()
 
 
 def test_five_reloads_after_a_run_has_ended(saved):
@@ -156,24 +128,6 @@ def test_a_killed_kernel_is_said_in_the_panel(browser, own_server):
     notebook.page.wait_for_function(f"() => {word}.includes('Run this cell again')")
     assert notebook.page.locator(".cu-stored").first.is_visible()
     notebook.page.close()
-
-
-def test_an_upload_after_the_kernel_was_restarted_says_what_to_do(open_notebook, server):
-    cell = """
-from IPython.display import display
-from chapters.pretraining.picker import FilePicker
-FilePicker(label="A file:", limit=1000, on_file=lambda name, content: display(f"{name} is here"), on_refused=print)"""
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip())])
-    nbformat.write(made, server.folder / "picker.ipynb")
-    notebook = open_notebook("picker.ipynb")
-    notebook.run_all()
-    chooser, note = notebook.page.locator("input[type=file]"), notebook.page.locator(".cu-picker [role=status]")
-    chooser.set_input_files({"name": "now.txt", "mimeType": "text/plain", "buffer": b"abc"})
-    note.filter(has_text="now.txt, 0.0 MB").wait_for()
-    notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
-    notebook.wait_ready()
-    chooser.set_input_files({"name": "later.txt", "mimeType": "text/plain", "buffer": b"abc"})
-    note.filter(has_text="The kernel does not answer").wait_for(timeout=20_000)
 
 
 # --- numbers that are typed ----------------------------------------------------------------------------------------
