@@ -14,9 +14,7 @@ from tests.browser.lab import CHROMIUM_ARGS, ROOT, Notebook, Server, chromium
 numbers = itertools.count()
 # tornado's words, not the course's: a page was closed or reloaded while a message for it was on its way.
 PAGE_LEFT = re.compile(
-    r"^Task exception was never retrieved\n[^\n]*WebSocketClosedError\(\)>\n.*?\n"
-    r"tornado\.websocket\.WebSocketClosedError$",
-    re.DOTALL | re.MULTILINE,
+    r"Traceback \(most recent call last\):\n(?:(?!Traceback).)*?tornado\.websocket\.WebSocketClosedError", re.DOTALL
 )
 CELLS = [
     """
