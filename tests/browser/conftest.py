@@ -14,7 +14,10 @@ from tests.browser.lab import CHROMIUM_ARGS, ROOT, Notebook, Server, chromium
 numbers = itertools.count()
 # tornado's words, not the course's: a page was closed or reloaded while a message for it was on its way.
 PAGE_LEFT = re.compile(
-    r"Traceback \(most recent call last\):\n(?:(?!Traceback).)*?tornado\.websocket\.WebSocketClosedError", re.DOTALL
+    r"(?:Traceback \(most recent call last\):\n(?:(?!Traceback).)*?StreamClosedError: Stream is closed\s+"
+    r"During handling of the above exception, another exception occurred:\s+)?"
+    r"Traceback \(most recent call last\):\n(?:(?!Traceback).)*?tornado\.websocket\.WebSocketClosedError",
+    re.DOTALL,
 )
 CELLS = [
     """
