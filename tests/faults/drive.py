@@ -143,7 +143,7 @@ def drive(card, watch: Watch, report: dict) -> None:
         check(card)
         watch.check()
 
-    faulthandler.dump_traceback_later(300, exit=True)
+    faulthandler.dump_traceback_later(600, exit=True)
     events()
 
 

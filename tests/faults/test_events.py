@@ -12,6 +12,7 @@ from chapters.distillation import panel_distillation
 from chapters.distillation import panel_story_students as story_students
 from chapters.finetuning import keeping, panel_forgetting
 from chapters.initialization import panel_board as boards
+from chapters.initialization import panel_starts
 from chapters.initialization.panel_initialization import MemoryPanel
 from chapters.pretraining import panel_inside, panel_stories
 from chapters.stories import story_recipe
@@ -64,6 +65,7 @@ def between():
 
 @pytest.mark.parametrize(("make", "name", "high"), [
     (between, "alpha", 1.0), (boards.coordinate_panel, "lr", 0.1), (story_students.kl_panel, "distance", 36),
+    (panel_starts.first_loss_panel, "embedding", 2.0),
 ])  # fmt: skip
 def test_what_has_no_meaning_beyond_its_ends_stays_between_them(make, name, high):
     panel = make()

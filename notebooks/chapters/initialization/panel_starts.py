@@ -53,7 +53,8 @@ def first_loss_panel() -> Explorer:
                  f"logit {now.own:.1f} on average, any other one {now.other:.1f} ± {now.spread:.1f}.")
         return Shown(figures=[figure], summary=words)
 
-    free = Slider(label="embedding scale", low=0.01, high=2.0, log=True, help=SCALES["embedding"].help)
+    free = Slider(label="embedding scale", low=0.01, high=2.0, log=True, firm=True,
+                  help=SCALES["embedding"].help)
     return Explorer(draw, title="The loss at step 0", controls={
         "embedding": (free, 0.1),
         "linear": (SCALES["linear"], 0.02),
