@@ -14,7 +14,8 @@ from chapters.finetuning import keeping, panel_forgetting
 from chapters.initialization import panel_board as boards
 from chapters.initialization import panel_starts
 from chapters.initialization.panel_initialization import MemoryPanel
-from chapters.pretraining import panel_inside, panel_stories
+from chapters.pretraining import panel_inside, panel_scaling, panel_stories
+from chapters.pretraining.scaling import fit_scaling_law
 from chapters.stories import story_recipe
 from tests.faults import drive
 
@@ -132,3 +133,18 @@ def test_a_measure_that_fails_for_another_reason_is_heard():
 
     with pytest.raises(LookupError):
         replace(story_recipe(), measures={"wrong": wrong}).start(0, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["parameters", "tokens"])
+@pytest.mark.parametrize(("typed", "good"), [(0.0, False), (1e-300, False), (0.5, False), (1.0, True), (1e300, True)])
+def test_the_scaling_law_speaks_of_whole_models_alone(name, typed, good, monkeypatch):
+    monkeypatch.delenv("COURSE_STRICT", raising=False)
+    rows = [{"parameters": n, "tokens": t, "steps": t, "loss": 2 + 300 / n**0.5 + 900 / t**0.5}
+            for n in (3e3, 3e4, 3e5) for t in (1e5, 4e5, 2e6)]  # fmt: skip
+    law = fit_scaling_law([row["parameters"] for row in rows], [row["tokens"] for row in rows],
+                          [row["loss"] for row in rows], floor=2.0)  # fmt: skip
+    panel = panel_scaling.scaling_panel(law, rows)
+    panel.controls[name].box.value = typed
+    assert (panel.error is None) == good and "nan" not in panel.shown.summary
+    assert good or "expected 1 or more" in str(panel.error)
+    panel.close()

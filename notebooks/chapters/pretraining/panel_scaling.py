@@ -18,6 +18,8 @@ def scaling_panel(law: ScalingLaw, rows: Sequence[dict]) -> Explorer:
     amounts = sorted({row["steps"] for row in rows})
 
     def draw(*, parameters, tokens):
+        if min(parameters, tokens) < 1:
+            raise ValueError(f"{parameters:g} parameters and {tokens:g} tokens: expected 1 or more of each")
         series = []
         for style, steps in enumerate(amounts):
             runs = [row for row in rows if row["steps"] == steps]
