@@ -23,8 +23,8 @@ COLUMNS = 96  # JupyterLab breaks longer lines in the middle of a word
 STORED = """<style>
 .jp-OutputArea:has(.cu-card:not(.jupyter-widgets-disconnected)) .cu-stored {display: none}
 .jp-OutputArea-child:not(:has(.cu-card)):has(+ .jp-OutputArea-child .cu-stored) .jupyter-widgets {display: none}
-</style><div class="cu-stored">{picture}<p><i>Not live. Run this cell (Shift+Enter), or the whole notebook (Run, Run All
-Cells), to work with it. Where its kernel still runs, reload the page.</i></p></div>"""
+</style><div class="cu-stored" data-card="{card}">{picture}<p><i>Not live. Run this cell (Shift+Enter), or the whole
+notebook (Run, Run All Cells), to work with it. Where its kernel still runs, reload the page.</i></p></div>"""
 
 
 @functools.cache
@@ -119,13 +119,17 @@ class Frame:
 
     def _ipython_display_(self) -> None:
         display(self._repr_mimebundle_(), raw=True)
-        self._stored = display({"text/html": STORED.replace("{picture}", "")}, raw=True, display_id=True)
+        self._stored = display({"text/html": self._below()}, raw=True, display_id=True)
+
+    def _below(self, images: str = "") -> str:
+        card = "" if os.environ.get("COURSE_PICTURES") else self.box.model_id  # figure.js may have to put it back
+        return STORED.replace("{picture}", images).replace("{card}", card)
 
     def keep_picture(self, png_urls: Sequence[str], summary: str) -> None:
         """Store these pictures, as ``data:`` addresses, with the notebook, for whoever opens it without a kernel."""
         images = "".join(f'<img src="{html.escape(url)}" alt="{html.escape(summary)}">' for url in png_urls)
         if self._stored is not None:
-            self._stored.update({"text/html": STORED.replace("{picture}", images)}, raw=True)
+            self._stored.update({"text/html": self._below(images)}, raw=True)
 
 
 _cards: dict[str, Card] = {}  # the newest card of each title: running its cell again closes the earlier one

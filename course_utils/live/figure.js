@@ -1,5 +1,5 @@
 // The browser's half of a live figure: draws the newest frame, once per animation frame, and reports it.
-// plotly.js arrives through one shared widget model and is loaded once per page.
+// plotly.js arrives through one shared widget model, when the first figure asks for it, once per page.
 
 const LOADED = "__course_utils_plotly";
 const QUIET_MS = 5000; // a screen reader is told at most this often
@@ -29,9 +29,24 @@ const WAYS = [
   },
 ];
 
+// A message may be lost where the page is busy, or its kernel: so it is said again until `say` returns false.
+function repeat(say, wait = 2000) {
+  if (say()) setTimeout(() => repeat(say, 2 * wait), wait);
+}
+
+function fetchCode(library) {
+  return new Promise((arrived) => {
+    let waiting = true;
+    library.on("msg:custom", (_content, buffers) => {
+      waiting = false;
+      arrived(buffers[0]);
+    });
+    repeat(() => waiting && (library.send({ type: "code" }), true));
+  });
+}
+
 async function loadPlotly(model) {
-  const library = await other(model, "library");
-  const packed = new Blob([library.get("code")]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const packed = new Blob([await fetchCode(await other(model, "library"))]).stream().pipeThrough(new DecompressionStream("gzip"));
   const code = await new Response(packed).text();
   for (const run of WAYS) {
     await run(document.createElement("script"), code);
@@ -144,14 +159,7 @@ class View {
     if (this.closed) return;
     this.channel.on("msg:custom", this.receive, this);
     this.news = setInterval(() => this.askNews(), 1000);
-    this.ask(2000);
-  }
-
-  // A message may be lost where the page was busy, or its kernel: so it is said again until there is an answer.
-  ask(wait) {
-    if (this.closed || this.frame) return;
-    this.tell({ type: "ready", tab: tab(), load: LOAD });
-    setTimeout(() => this.ask(2 * wait), wait);
+    repeat(() => !this.closed && !this.frame && this.tell({ type: "ready", tab: tab(), load: LOAD }));
   }
 
   askNews() {
@@ -176,6 +184,7 @@ class View {
     } catch (error) {
       console.debug("the kernel has gone", error); // it was restarted: the cell has to be run again
     }
+    return true;
   }
 
   receive(content, buffers) {
@@ -300,7 +309,31 @@ function nameControls(el) {
   }
 }
 
+// When a page is loaded again, ipywidgets looks two seconds for a card's model, and may give up in the very moment in
+// which it is made (1 load in 10 or so, more on a slow page): the card is put in its place then. A message that is
+// never taken back says "model not found" there; the output below each card says which model it was.
+async function putBack(manager, stored) {
+  const place = stored.closest(".jp-OutputArea-child")?.previousElementSibling?.querySelector(".jupyter-widgets");
+  const { card } = stored.dataset;
+  if (!card || place?.textContent !== "Error displaying widget: model not found" || !manager.has_model(card)) return;
+  place.textContent = "";
+  const { luminoWidget } = await manager.create_view(await manager.get_model(card));
+  luminoWidget.constructor.attach(luminoWidget, place);
+}
+
+let watching = false;
+function watchCards(manager) {
+  if (watching) return; // once in a page
+  watching = true;
+  const look = () => document.querySelectorAll(".cu-stored").forEach((stored) => putBack(manager, stored));
+  const timer = setInterval(look, 1000);
+  setTimeout(() => clearInterval(timer), 120_000);
+}
+
 export default {
+  initialize({ model }) {
+    watchCards(model.widget_manager);
+  },
   render({ model, el }) {
     const view = new View(model, el);
     view.open();

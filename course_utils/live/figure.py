@@ -29,15 +29,19 @@ SILENCE = 60.0  # seconds without any answer after which its page must have been
 
 
 class PlotlyLibrary(ipywidgets.Widget):
-    """plotly.min.js from the installed plotly package, gzipped. One per kernel."""
+    """plotly.min.js from the installed plotly package, gzipped, for each page that asks. One per kernel.
 
-    code = traitlets.Bytes().tag(sync=True)
+    Not in its state: a page that is loaded again waits four seconds for the state of all widgets together.
+    """
+
+    def __init__(self):
+        super().__init__()
+        script = importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
+        self.code = gzip.compress(script, compresslevel=6)
+        self.on_msg(lambda *_: self.send({"type": "code"}, [self.code]))
 
 
-@functools.cache
-def plotly_library() -> PlotlyLibrary:
-    script = importlib.resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
-    return PlotlyLibrary(code=gzip.compress(script, compresslevel=6))
+plotly_library = functools.cache(PlotlyLibrary)
 
 
 @dataclass

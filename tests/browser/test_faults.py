@@ -1,11 +1,11 @@
 """What goes wrong around a panel: reloads, a server or kernel that has gone, other front ends."""
 
 import base64
+import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.parse
 
 import psutil
@@ -14,8 +14,9 @@ import pytest
 from course_utils.live.figure import FOLDER, plotly_library
 from tests.browser.lab import Notebook, Server, free_port, wait_for_port
 
-DRAWS_WITHIN = 20  # seconds
-RELOADS = 5
+DRAWS_WITHIN = 60  # seconds, of a page six times slower than the machine that runs all tests
+RELOADS = int(os.environ.get("COURSE_RELOADS", 2))  # 20 and a busy loop beside it: minutes
+SLOWER = 6
 
 
 @pytest.fixture
@@ -29,31 +30,49 @@ def saved(open_notebook):
 
 
 def reload_(notebook):
-    """Reload the page; seconds from its kernel's answer to the panel's first picture."""
+    """Reload the page, and wait for its panel's first picture."""
     notebook.page.reload()
     notebook.wait_ready()
     panel = notebook.panel("First panel")
-    start = time.monotonic()
     panel.box.scroll_into_view_if_needed()
     panel.wait(lambda: panel.number("frame") > 0, "a first picture", DRAWS_WITHIN)
-    return panel, time.monotonic() - start
+    return panel
 
 
 def views(notebook):
     return int(notebook.run_code("print(len(panel.figure._views))"))
 
 
-def test_five_reloads_after_a_run_has_ended(saved):
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_slow_page_is_reloaded_again_and_again(saved, trains):
     panel = saved.panel("First panel")
+    panel.click("Start" if trains else "Step")
+    panel.wait_step(1)
+    slowed = saved.page.context.new_cdp_session(saved.page)
+    slowed.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+    for _ in range(RELOADS):
+        panel = reload_(saved)
+    slowed.send("Emulation.setCPUThrottlingRate", {"rate": 1})
+    step = panel.number("step")
+    if not trains:
+        panel.click("Step")
+    panel.wait(lambda: panel.number("step") > step, "a step")
+    assert views(saved) == 1 and saved.trainers() == trains
+    assert "Unknown subshell" not in saved.server.log.read_text()
+    saved.errors[:] = [one for one in saved.errors if "widget model not found" not in one]  # ipywidgets', put right
+
+
+def test_a_card_that_the_page_gave_up_is_put_back(saved):
+    card = saved.page.locator(".cu-panel").first
+    card.evaluate("""node => {
+      const place = node.parentElement;
+      place.classList.add("jupyter-widgets");
+      place.textContent = "Error displaying widget: model not found";
+    }""")
+    panel = saved.panel("First panel")
+    panel.drawn()
     panel.click("Step")
     panel.wait_step(1)
-    for _ in range(RELOADS):
-        panel, _ = reload_(saved)
-    step = panel.number("step")
-    panel.click("Step")
-    panel.wait(lambda: panel.number("step") == step + 1, "a step")
-    assert views(saved) == 1 and saved.trainers() == 0
-    assert "Unknown subshell" not in saved.server.log.read_text()
 
 
 # --- what has gone -----------------------------------------------------------------------------------------------
@@ -161,7 +180,8 @@ POLICIES = {"no blob": "script-src 'self' 'unsafe-inline'", "no inline": "script
             "neither": "script-src 'self'"}  # fmt: skip
 MODEL = """
 const handlers = [];
-const library = { get: () => Uint8Array.from(atob(LIBRARY), (letter) => letter.charCodeAt(0)) };
+const code = Uint8Array.from(atob(LIBRARY), (letter) => letter.charCodeAt(0));
+const library = { on: (_, act) => { library.answer = () => act({}, [code]); }, send: () => library.answer() };
 window.told = [];
 const channel = {
   on: (_, act, self) => handlers.push(act.bind(self)), off() {},
