@@ -170,8 +170,8 @@ def test_fifty_starts_and_stops(panel):
 def test_a_setting_begins_a_new_run_and_goes_on(panel):
     start(panel)
     panel.box.locator("select").first.select_option("32")
-    panel.wait_status("running")
-    assert in_kernel(panel, "panel.session.runs[0].model.sizes") == "[4, 32, 3]"
+    panel.wait(lambda: in_kernel(panel, "panel.session.runs[0].model.sizes") == "[4, 32, 3]", "the new run's model")
+    panel.wait(lambda: panel.data("status") == "running" and panel.number("step") > 0, "the new run's steps")
 
 
 def test_starting_another_panel_pauses_this_one(panel):
