@@ -21,7 +21,7 @@ CHAPTERS = sorted((NOTEBOOKS / "chapters").rglob("*.py"))
 SOURCES = sorted((NOTEBOOKS / "src").glob("*.py"))
 SHARED = {"stories", "digits"}  # the recipes that every chapter may use
 ROWS = (  # a module of the engine imports only from rows above its own
-    ("values",),
+    ("values", "learner"),
     ("runtime", "dice", "evidence", "data", "models"),
     ("initialization", "training", "checkpoint"),
     ("sweeps",),

@@ -14,27 +14,20 @@ check, so later laws may rely on earlier ones.
 
 from __future__ import annotations
 
-import dis
 import functools
-import inspect
-import linecache
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import CodeType
 
 import torch
 from IPython.display import display
 
+from course_utils.learner import STILL_BLANK, all_code, blank, first_own, last_line, name_of
 from course_utils.lesson.cards import folded
 from course_utils.lesson.compare import CheckerError
 from course_utils.lesson.progress import my_progress
 
 Checker = Callable[[object], Iterator[str | None]]
-
-# What a body made only of a docstring, `...`, `pass` or `return None` compiles to, from Python 3.11 on.
-IDLE = {"RESUME", "NOP", "POP_TOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "COPY_FREE_VARS"}
-STILL_BLANK = " is still blank. Write it, run its cell, then run this one again."
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ def judge(name: str, answer: object) -> Verdict:
         return _explain(error, answer)
     if hint is None:
         return Verdict(True, f"✓ {task.title}: right")
-    return Verdict(False, f"not yet: {_blank(answer) or hint}")
+    return Verdict(False, f"not yet: {blank(answer) or hint}")
 
 
 def _lent(answer: object) -> object:
@@ -135,14 +128,12 @@ def _fresh(value: object) -> object:
 
 def _explain(error: Exception, answer: object) -> Verdict:
     """The verdict for an exception, with the traceback from the first line that the learner wrote."""
-    name, text = _name(answer), f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
-    codes = _all_code(answer)
-    start = error.__traceback__
-    while start and start.tb_frame.f_code not in codes:
-        start = start.tb_next
+    name, text = name_of(answer), f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+    codes = all_code(answer)
+    start = first_own(error, codes)
     trace = "".join(traceback.format_exception(type(error), error, start or error.__traceback__))
-    if text == "NotImplementedError" or start is None and _blank(answer):
-        return Verdict(False, f"not yet: {_blank(answer) or name + STILL_BLANK}")
+    if text == "NotImplementedError" or start is None and blank(answer):
+        return Verdict(False, f"not yet: {blank(answer) or name + STILL_BLANK}")
     if "ellipsis" in text.lower():  # the type's name in Python's and torch's messages
         return Verdict(False, f"not yet: there is a `...` left in {name} ({text})", trace)
     if start is None:
@@ -150,50 +141,4 @@ def _explain(error: Exception, answer: object) -> Verdict:
         if "NoneType" in text:
             hint = f"{name} returned None: is a `return` missing?"
         return Verdict(False, f"not yet: {hint} ({text})", trace)
-    frame, line = [one for one in traceback.walk_tb(start) if one[0].f_code in codes][-1]
-    source = linecache.getline(frame.f_code.co_filename, line).strip()
-    place = f"line {line}: `{source}`" if source else f"line {line}"
-    return Verdict(False, f"not yet: {name} raised {text} at {place}", trace)
-
-
-def _members(answer: object) -> dict[str, CodeType]:
-    """The code of a function, or of each method of a class, by the name to call it in a sentence."""
-    if isinstance(answer, functools.partial):
-        answer = answer.func
-    members = {_name(answer): answer}
-    if isinstance(answer, type):
-        members = {f"`{answer.__name__}.{name}`": member for name, member in vars(answer).items()}
-    found = {}
-    for name, member in members.items():
-        for wrapper in ("fget", "__func__"):  # a property, a static method
-            member = getattr(member, wrapper, member)
-        code = getattr(inspect.unwrap(member), "__code__", None)
-        if code:
-            found[name] = code
-    return found
-
-
-def _all_code(answer: object) -> list[CodeType]:
-    """What the learner wrote, with the functions inside of functions."""
-    codes = list(_members(answer).values())
-    for code in codes:  # grows while it is walked
-        codes += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
-    return codes
-
-
-def _blank(answer: object) -> str:
-    """What to say of an answer that nobody has begun, or ""."""
-    if answer is None or answer is ...:
-        return "the answer" + STILL_BLANK
-    return next((name + STILL_BLANK for name, code in _members(answer).items() if _is_idle(code)), "")
-
-
-def _is_idle(code: CodeType) -> bool:
-    steps = list(dis.get_instructions(code))
-    values = [step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")]
-    return {step.opname for step in steps} <= IDLE and all(value in (None, ...) for value in values)
-
-
-def _name(answer: object) -> str:
-    name = getattr(answer, "__name__", None)
-    return f"`{name}`" if name else "your answer"
+    return Verdict(False, f"not yet: {name} raised {text} at {last_line(start, codes)}", trace)
