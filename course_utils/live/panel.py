@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import inspect
 import json
 import threading
@@ -15,9 +16,11 @@ from course_utils import runtime
 from course_utils.live.card import Card
 from course_utils.live.controls import Control, button, control
 from course_utils.live.figure import LiveFigure
+from course_utils.live.hands import Hands
 from course_utils.live.session import Session
 from course_utils.live.status import standing, verdict
 from course_utils.live.views import LossView, TextView, Trace
+from course_utils.live.workshop import Workshop
 from course_utils.training import Experiment, finish
 
 MOST_PINS = 5
@@ -29,6 +32,8 @@ class TrainingPanel(Card):
     recipe: a function whose keyword-only arguments are the settings, and which returns an `Experiment`.
     settings: those of its arguments that get a control; moving one starts afresh.  knobs: what may move while it
     trains.  views: what to show.  controls: the panel's own controls, by name.  seeds: offer several seeds.
+    model, batches, loss, schedule: what a learner wrote in the place of the recipe's (as in `Experiment`); while it is
+    still blank, the recipe's own trains. An error in it stops the run and shows its line.
 
     The panel's parts are attributes: ``buttons["start"]``, ``knobs["lr"]``, ``settings["width"]``, ``session``.
     """
@@ -43,8 +48,14 @@ class TrainingPanel(Card):
         views: Sequence = (LossView(),),
         controls: Mapping[str, Control] | None = None,
         seeds: bool = False,
+        model: Callable | None = None,
+        batches: Callable | None = None,
+        loss: Callable | None = None,
+        schedule: Callable | None = None,
     ):
         super().__init__(title)
+        self.hands = Hands(model=model, batches=batches, loss=loss, schedule=schedule)
+        self._workshop = Workshop(self.hands.codes)
         self.recipe, self.views = recipe, list(views)
         self._own = controls or {}
         self._draw_lock, self._refresh_lock = threading.Lock(), threading.Lock()
@@ -53,7 +64,7 @@ class TrainingPanel(Card):
         self.settings = {name: self._setting(name) for name in settings}
         self.seed = self._dial("seed", 0)
         self.seeds = self._dial("seeds", 1) if seeds else None
-        self.session = Session(self._draw_live, self.show_error)
+        self.session = Session(self._draw_live, self._failed, self._workshop)
         self.knobs: dict[str, w.Widget] = {}
         self._recommended: dict[str, float] = {}  # where the recipe has the knobs
         self._load()
@@ -105,7 +116,9 @@ class TrainingPanel(Card):
     def _build(self) -> None:
         dials = [*self.settings.values(), *([self.seeds] if self.seeds else []), self.seed]
         actions = list(self.buttons.values())
+        whose = html.escape(self.hands.whose())
         self.fill(
+            *([w.HTML(f'<div class="cu-help">{whose}</div>')] if whose else []),
             self.row(actions),
             self.row(list(self.knobs.values()), "Knobs act at once, also while it trains."),
             self.row(dials, "Settings begin a new run."),
@@ -214,9 +227,8 @@ class TrainingPanel(Card):
         """Prepare the runs that the controls describe. Settings that do not go together leave the old ones."""
         self.session.pause()
         count = self.seeds.value if self.seeds else 1
-        experiment = self.recipe(**self._settings())
-        self.session.load(experiment, [self.seed.value + i for i in range(count)])
-        self.experiment, earlier = experiment, self._recommended
+        refused = self._prepare([self.seed.value + i for i in range(count)])
+        earlier = self._recommended
         self._recommended = dict(self.session.runs[0].knobs)
         quiet, self._quiet = self._quiet, True  # one new picture at the end, not one for each knob
         for name, widget in self.knobs.items():
@@ -227,6 +239,25 @@ class TrainingPanel(Card):
             self.session.set(name, widget.value)
         self._quiet = quiet
         self.clear_error()
+        if refused is not None:
+            self.show_error(refused)
+
+    def _prepare(self, seeds: Sequence[int]) -> BaseException | None:
+        """Load the runs; where the learner's part cannot even begin, the recipe's own, and the error is returned."""
+        recipes = self.recipe(**self._settings())
+        try:
+            self.experiment = self.hands.into(recipes)
+            self.session.load(self.experiment, seeds)
+        except Exception as error:
+            if not self.hands.used:
+                raise
+            self.experiment = recipes
+            self.session.load(recipes, seeds)
+            return self.hands.explain(error, None)
+        return None
+
+    def _failed(self, error: BaseException) -> None:
+        self.show_error(self.hands.explain(error, self.session.runs[0]))
 
     def _turn(self, name: str) -> None:
         self.session.set(name, self.knobs[name].value)
@@ -245,6 +276,8 @@ class TrainingPanel(Card):
         return ", ".join(changed) or "defaults"
 
     def _price(self) -> None:
+        if self.hands.used:
+            return  # what a learner wrote runs on the training thread only, where it can be ended
         self._cost = self.session.estimate(self.experiment)
         self.redraw()
 
@@ -273,11 +306,14 @@ class TrainingPanel(Card):
 
     def texts(self) -> list[tuple[str, str]]:
         """The texts as they stand: (title, body)."""
-        return [(view.title, view.body(self._traces())) for view in self.views if isinstance(view, TextView)]
+        printed = [("Printed by your code", self._workshop.printed)] if self._workshop.printed else []
+        shown = [(view.title, view.body(self._traces())) for view in self.views if isinstance(view, TextView)]
+        return shown + printed
 
     def redraw(self) -> None:
         """Show everything as it stands. While a session runs, only its own thread calls this."""
-        stands = standing(self.session, self._cost, self._note, verdict(self._traces()))
+        note = " ".join(filter(None, [self.hands.remark(), self._note]))
+        stands = standing(self.session, self._cost, note, verdict(self._traces()))
         with self._draw_lock:
             self.figure.show(self.specs(), texts=self.texts(), **stands)
 

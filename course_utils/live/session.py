@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from IPython import get_ipython
 
+from course_utils.live.workshop import Workshop
 from course_utils.training import Cost, Experiment, Run, estimate
 
 FRAME_SECONDS = 0.1
@@ -30,8 +31,9 @@ class Session:
     trainings at once would only slow each other down.
     """
 
-    def __init__(self, draw: Callable[[], bool], fail: Callable[[BaseException], None]):
-        self._draw, self._fail = draw, fail
+    def __init__(self, draw: Callable[[], bool], fail: Callable[[BaseException], None],
+                 workshop: Workshop | None = None):  # fmt: skip
+        self._draw, self._fail, self._workshop = draw, fail, workshop or Workshop([])
         self._control = threading.RLock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -83,7 +85,7 @@ class Session:
             thread = self._thread
             self._stop.set()
             if thread is not None and thread is not threading.current_thread():
-                thread.join()
+                self._workshop.wait(thread)
                 self._thread = None
 
     def stop(self) -> None:
@@ -105,7 +107,8 @@ class Session:
         _leave_no_trace()
         try:
             sys.setswitchinterval(SWITCH_SECONDS)
-            self._loop(steps)
+            with self._workshop.open():
+                self._loop(steps)
         except BaseException as error:  # shown in the panel; a thread's own exceptions reach nobody
             self._fail(error)
         finally:
