@@ -119,7 +119,8 @@ def line(function):
 
 @pytest.mark.parametrize("own, at, said", [
     ({"loss": wrong_axis}, 1, f"at line {line(wrong_axis) + 2}: `return F.cross_entropy(logits.T, batch[1])`. "
-     "In this step: inputs a tensor of shape (8, 4), targets a tensor of shape (8,), the model's output a tensor of shape (8, 3)."),
+     "In this step: inputs a tensor of shape (8, 4), targets a tensor of shape (8,), the model's output a tensor of "
+     "shape (8, 3)."),
     ({"loss": number}, 1, f"line {line(number)}: `def number(model, batch):`), TypeError: loss gave a float"),
     ({"loss": each}, 1, "loss gave a tensor of shape (8,): expected a tensor that is one number"),
     ({"loss": detached}, 1, "loss gave a tensor without a gradient"),

@@ -32,13 +32,24 @@ class Hands:
         self._first: tuple[float, float] | None = None  # their loss and the recipe's, of the same first batch
         self._lowest = 0.0
 
-    def into(self, experiment: Experiment) -> Experiment:
-        """The experiment with the learner's parts in it."""
-        own = dict(self.used)
+    def begin(self, recipes: Experiment, load: Callable[[Experiment], None]) -> tuple[Experiment, BaseException | None]:
+        """Load the recipe's experiment with the learner's parts in it; where they cannot even begin, as it is.
+
+        Returns what was loaded, and the error to show.
+        """
         self._first, self._lowest = None, 0.0
-        if "loss" in own and callable(own["loss"]):
-            own["loss"] = self._compared(own["loss"], experiment.loss)
-        return replace(experiment, **own)
+        own = dict(self.used)
+        if callable(own.get("loss")):
+            own["loss"] = self._compared(own["loss"], recipes.loss)
+        try:
+            experiment = replace(recipes, **own)
+            load(experiment)
+        except Exception as error:
+            if not own:
+                raise
+            load(recipes)
+            return recipes, self.explain(error, None)
+        return experiment, None
 
     def whose(self) -> str:
         """Whose code trains, in a sentence or two; "" where the recipe's is all that was asked for."""

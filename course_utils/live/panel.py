@@ -17,6 +17,7 @@ from course_utils.live.card import Card
 from course_utils.live.controls import Control, button, control
 from course_utils.live.figure import LiveFigure
 from course_utils.live.hands import Hands
+from course_utils.live.script import script
 from course_utils.live.session import Session
 from course_utils.live.status import standing, verdict
 from course_utils.live.views import LossView, TextView, Trace
@@ -60,6 +61,7 @@ class TrainingPanel(Card):
         self._own = controls or {}
         self._draw_lock, self._refresh_lock = threading.Lock(), threading.Lock()
         self._note, self._cost = "", None
+        self._code = w.HTML(layout={"display": "none"})
         self.pins: list[Trace] = []
         self.settings = {name: self._setting(name) for name in settings}
         self.seed = self._dial("seed", 0)
@@ -109,6 +111,7 @@ class TrainingPanel(Card):
             "reset": ("Reset", "undo", "Back to step 0: the same first weights, the same batches", self.reset),
             "pin": ("Pin", "thumb-tack", "Keep this curve, to compare the next run with it", self.pin),
             "unpin": ("Clear pins", "eraser", "Forget the pinned curves", self.unpin),
+            "code": ("Code", "code", "This run as Python that runs as it stands; again: put it away", self.show_code),
             "defaults": ("Defaults", "refresh", "All controls as they were at first, and step 0", self.defaults),
         }
         return {name: button(*words, self.guard(act)) for name, (*words, act) in table.items()}
@@ -124,6 +127,7 @@ class TrainingPanel(Card):
             self.row(dials, "Settings begin a new run."),
             self.glossary(self._controls() + actions),
             self.figure,
+            self._code,
         )
 
     # --- what a learner does ---------------------------------------------------------------------------------
@@ -190,6 +194,14 @@ class TrainingPanel(Card):
             self.session.start()
         self._refresh()
 
+    def show_code(self) -> None:
+        """Show what this panel has done as Python, below the figure, or put it away."""
+        shown = self._code.layout.display is None
+        self._code.value = "" if shown else (
+            '<div class="cu-help">What this panel has done so far. One click selects it all; then copy.</div>'
+            f'<pre class="cu-code">{html.escape(self.code())}</pre>')  # fmt: skip
+        self._code.layout.display = "none" if shown else None
+
     def unpin(self) -> None:
         """Forget the pinned curves."""
         self.pins, self._note = [], ""
@@ -213,6 +225,11 @@ class TrainingPanel(Card):
         self.pause()
         return {"settings": self._settings(), "runs": [run.recording() for run in self.session.runs]}
 
+    def code(self) -> str:
+        """The run as Python: recipe, settings, seed and every knob's change. Run, it ends with the same weights."""
+        self.pause()
+        return script(self.recipe, self._settings(), self.hands.used, self.session.runs)
+
     def save_recording(self, path: str | Path) -> None:
         """Write `recording` as JSON, which `training.replay` reads."""
         text = json.dumps(self.recording(), indent=1, allow_nan=False)
@@ -227,8 +244,9 @@ class TrainingPanel(Card):
         """Prepare the runs that the controls describe. Settings that do not go together leave the old ones."""
         self.session.pause()
         count = self.seeds.value if self.seeds else 1
-        refused = self._prepare([self.seed.value + i for i in range(count)])
-        earlier = self._recommended
+        seeds = [self.seed.value + i for i in range(count)]
+        recipes, earlier = self.recipe(**self._settings()), self._recommended
+        self.experiment, refused = self.hands.begin(recipes, lambda experiment: self.session.load(experiment, seeds))
         self._recommended = dict(self.session.runs[0].knobs)
         quiet, self._quiet = self._quiet, True  # one new picture at the end, not one for each knob
         for name, widget in self.knobs.items():
@@ -241,20 +259,6 @@ class TrainingPanel(Card):
         self.clear_error()
         if refused is not None:
             self.show_error(refused)
-
-    def _prepare(self, seeds: Sequence[int]) -> BaseException | None:
-        """Load the runs; where the learner's part cannot even begin, the recipe's own, and the error is returned."""
-        recipes = self.recipe(**self._settings())
-        try:
-            self.experiment = self.hands.into(recipes)
-            self.session.load(self.experiment, seeds)
-        except Exception as error:
-            if not self.hands.used:
-                raise
-            self.experiment = recipes
-            self.session.load(recipes, seeds)
-            return self.hands.explain(error, None)
-        return None
 
     def _failed(self, error: BaseException) -> None:
         self.show_error(self.hands.explain(error, self.session.runs[0]))
