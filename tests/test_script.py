@@ -99,3 +99,22 @@ def test_the_code_of_a_random_session_gives_the_same_weights(number, tmp_path, m
     again = [replay(panel.experiment, run) for run in kept["runs"]]
     assert digests(again) == digests(panel.session.runs)
     panel.close()
+
+
+DATA = (torch.zeros(3), 1)
+
+
+def test_data_in_a_variable_is_named_and_plain_values_are_written(monkeypatch):
+    def with_data(model, batch):
+        return my_loss(model, batch) * DATA[1]
+
+    for one in (recipe, smoothed, my_loss, with_data):
+        monkeypatch.setattr(one, "__module__", "__main__")
+    panel = TrainingPanel(recipe, title="Code", loss=with_data)
+    code = panel.code()
+    assert "DATA = ...  # a tuple of the notebook: write it here" in code and "tensor(" not in code
+    panel.show_code()
+    assert panel._code.layout.display is None and "def with_data(" in panel._code.value
+    panel.show_code()
+    assert panel._code.layout.display == "none"
+    panel.close()

@@ -111,8 +111,8 @@ class TrainingPanel(Card):
             "reset": ("Reset", "undo", "Back to step 0: the same first weights, the same batches", self.reset),
             "pin": ("Pin", "thumb-tack", "Keep this curve, to compare the next run with it", self.pin),
             "unpin": ("Clear pins", "eraser", "Forget the pinned curves", self.unpin),
-            "code": ("Code", "code", "This run as Python that runs as it stands; again: put it away", self.show_code),
             "defaults": ("Defaults", "refresh", "All controls as they were at first, and step 0", self.defaults),
+            "code": ("Code", "code", "This run as Python that runs as it stands; again: put it away", self.show_code),
         }
         return {name: button(*words, self.guard(act)) for name, (*words, act) in table.items()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import math
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +50,7 @@ def _arguments(settings: Mapping) -> str:
 
 
 def _plain(value: float) -> str:
-    return repr(value) if abs(value) < float("inf") else f'float("{value}")'
+    return repr(value) if math.isfinite(value) else f'float("{value}")'
 
 
 class _Needs:
@@ -73,7 +74,7 @@ class _Needs:
         if isinstance(value, FunctionType | type) and name.isidentifier():
             self._write(name, value)
             return name
-        if type(value) in (int, float, str, bool, type(None)):
+        if _plain_data(value):
             return repr(value)
         return f"...  # {name or type(value).__name__}: write it here"
 
@@ -98,10 +99,17 @@ class _Needs:
             self.imports.add(f"from {value.__module__} import {own}" + (f" as {name}" if name != own else ""))
         elif isinstance(value, FunctionType | type):
             self._write(name, value)
-        elif type(value) in (int, float, str, bool, type(None), tuple, list):
+        elif _plain_data(value):
             self.cells.setdefault(name, f"{name} = {value!r}")
         else:
             self.cells.setdefault(name, f"{name} = ...  # a {type(value).__name__} of the notebook: write it here")
+
+
+def _plain_data(value: object) -> bool:
+    """Whether `repr` writes it as it is."""
+    if type(value) in (tuple, list):
+        return all(map(_plain_data, value))
+    return type(value) in (int, str, bool, type(None)) or type(value) is float and math.isfinite(value)
 
 
 def _importable(value: object) -> bool:

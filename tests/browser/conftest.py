@@ -50,16 +50,28 @@ Explorer(bent, title="Explorer", controls={
     """
 TrainingPanel(recipe, title="Second panel")
 """,
+    """
+from chapters.pretraining.picker import FilePicker
+
+taken = []
+FilePicker(label="A text:", limit=1000, on_file=lambda name, content: taken.append((name, content)),
+           on_refused=taken.append)
+""",
 ]
+
+
+def write_notebook(path, texts):
+    """A notebook of these code cells."""
+    cells = [nbformat.v4.new_code_cell(text.strip()) for text in texts]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".*", "src"))
-    cells = [nbformat.v4.new_code_cell(text.strip()) for text in CELLS]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), home / "notebooks" / "panels.ipynb")
+    write_notebook(home / "notebooks" / "panels.ipynb", CELLS)
     running = Server(home / "notebooks", home / "server.log")
     yield running
     running.close()

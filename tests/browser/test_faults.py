@@ -149,6 +149,23 @@ def test_a_killed_kernel_is_said_in_the_panel(browser, own_server):
     notebook.page.close()
 
 
+def test_an_upload_is_taken_and_after_a_restart_says_what_to_do(open_notebook):
+    notebook = open_notebook("panels.ipynb")
+    notebook.run_all()
+    picker, page = notebook.page.locator(".cu-picker"), notebook.page
+    picker.scroll_into_view_if_needed()
+    file = {"name": "mine.txt", "mimeType": "text/plain", "buffer": b"a story"}
+    picker.locator("input").set_input_files(file)
+    picker.get_by_text("mine.txt, 0.0 MB").wait_for()
+    assert notebook.run_code("print(taken)").strip() == "[('mine.txt', b'a story')]"
+    picker.locator("input").set_input_files(file | {"name": "huge.txt", "buffer": b"a" * 1001})
+    picker.get_by_text("the most is 0.0 MB. Cut a piece out of it.").wait_for()
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
+    notebook.wait_ready()
+    picker.locator("input").set_input_files(file | {"name": "later.txt"})
+    picker.get_by_text("Run this cell again, then choose the file.").wait_for()
+
+
 # --- numbers that are typed ----------------------------------------------------------------------------------------
 
 
