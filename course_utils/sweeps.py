@@ -23,11 +23,14 @@ from torch.nn import functional as F
 from course_utils import runtime
 from course_utils.models import ACTIVATIONS, IGNORE, MLP, count_parameters
 from course_utils.training import Experiment, constant, default_loss, finish
-from course_utils.training.loop import diverged, kind_of
+from course_utils.training.knobs import checked
+from course_utils.training.loop import built, divergence, kind_of
+from course_utils.training.modes import own_copy
 
 Build = Callable[[torch.Generator], nn.Module]
 Batch = tuple[Tensor, ...]
 Loss = Callable[[nn.Module, Batch], Tensor]
+KNOBS = {"lr": 0.0, "weight_decay": 0.0}  # those that each network has
 NARROW = 12  # units; products with fewer outputs have kernels of their own
 PARTS = {MLP, nn.ModuleList, nn.Linear, nn.LayerNorm, nn.Identity, *ACTIVATIONS.values()}
 
@@ -51,7 +54,8 @@ class _Narrow(torch.autograd.Function):
 class Stack(nn.Module):
     """K `MLP`s of one shape side by side: input (batch, in) for all, or (K, batch, in) -> output (K, batch, classes).
 
-    Its parameters are theirs in order: a matrix as (K, out, in), a vector as (K, 1, values).
+    Its parameters are theirs in order: a matrix as (K, in, out), as the product takes it (a narrow one as it is in a
+    network, (K, out, in)), a vector as (K, 1, values).
     """
 
     def __init__(self, networks: Sequence[MLP]):
@@ -61,8 +65,8 @@ class Stack(nn.Module):
         named = [dict(network.named_parameters()) for network in networks]
         for name in named[0]:
             weights = torch.stack([torch.atleast_2d(own[name].detach()) for own in named])
-            if weights.shape[1] >= NARROW:  # in memory as the product gives its gradient, which else would be copied
-                weights = weights.mT.contiguous().mT
+            if weights.shape[1] >= NARROW:  # the fused optimizer copies what does not lie in memory as it is read
+                weights = weights.mT.contiguous()
             self.register_parameter(name.replace(".", " "), nn.Parameter(weights))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,10 +74,10 @@ class Stack(nn.Module):
         x = x.expand(self.count, *x.shape[-2:])
         for number, norm in enumerate([*like.norms, None]):
             matrix, bias = weights[f"layers {number} weight"], weights.get(f"layers {number} bias")
-            if bias is None or matrix.shape[1] < NARROW:
+            if like.layers[number].out_features < NARROW:
                 out = _Narrow.apply(x, matrix, bias)  # (K, batch, out)
             else:
-                out = torch.baddbmm(bias, x, matrix.mT)
+                out = torch.bmm(x, matrix) if bias is None else torch.baddbmm(bias, x, matrix)
             if norm is None:
                 return out
             if isinstance(norm, nn.LayerNorm):
@@ -107,7 +111,8 @@ class Stack(nn.Module):
     def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """The trained weights: their name in a network, the parameter, and by network: (K, ...)."""
         for (name, own), weights in zip(self.like[0].named_parameters(), self.parameters(), strict=True):
-            yield name, weights, weights.detach().view(self.count, *own.shape)
+            turned = own.ndim > 1 and len(own) >= NARROW
+            yield name, weights, (weights.detach().mT if turned else weights.detach().view(self.count, *own.shape))
 
 
 class Alone(nn.Module):
@@ -161,6 +166,7 @@ class Fleet(nn.Module):
         self.stacks = nn.ModuleList(Stack(group) if _plain(group[0]) else Alone(group) for group in alike)
         self.rows: list[tuple[Tensor, list[Tensor]]] = []  # weights, and their rows of each learning rate
         self.seen: list[list[float]] = []  # every step's losses
+        self.limits: list[float] = []  # the loss from which on each has diverged
         self.diverged_at: list[int | None] = [None] * len(networks)
         self.stopped = [False] * len(networks)  # whether it had diverged before this step
 
@@ -184,8 +190,9 @@ class Fleet(nn.Module):
         """Note what each network's loss is, and who diverges. Returns the mean of the others, nan if there is none."""
         values = [math.nan if stopped else value for value, stopped in zip(values, self.stopped, strict=True)]
         self.seen.append(values)
-        for k, (value, first) in enumerate(zip(values, self.seen[0], strict=True)):
-            if not self.stopped[k] and diverged(value, first):
+        self.limits = self.limits or [divergence(first) for first in values]
+        for k, (value, limit) in enumerate(zip(values, self.limits, strict=True)):
+            if not abs(value) <= limit and not self.stopped[k]:  # written so that nan has run away, too
                 self.diverged_at[k] = len(self.seen)
         going = [value for value, step in zip(values, self.diverged_at, strict=True) if step is None]
         return sum(going) / len(going) if going else math.nan
@@ -278,29 +285,33 @@ def train_many(
     where lengths or shapes do not match, or a model has buffers or frozen weights.
     """
     builds, rates, seeds, decays = _spread(model=model, lr=lr, seed=seed, weight_decay=weight_decay)
-    runs = [
-        Experiment(model=build, batches=batches, loss=loss, optimizer=optimizer, schedule=schedule, steps=steps,
-                   knobs={"lr": rate, "weight_decay": decay}).start(own_seed, device=device)
-        for build, rate, own_seed, decay in zip(builds, rates, seeds, decays, strict=True)
-    ]  # fmt: skip
-    _check_alike([run.model for run in runs], lr_factors or {})
-    rates = [(run.knobs["lr"], run.knobs["weight_decay"]) for run in runs]
-    order = sorted(range(len(runs)), key=rates.__getitem__)  # those of one learning rate side by side
-    back = sorted(range(len(runs)), key=order.__getitem__)
+    experiment = Experiment(model=builds[0], batches=batches, loss=loss, optimizer=optimizer, schedule=schedule,
+                            steps=steps)  # fmt: skip
+    for build in set(builds):
+        replace(experiment, model=build)  # says what is no builder
+    rates = [(checked("lr", rate, KNOBS), checked("weight_decay", decay, KNOBS))
+             for rate, decay in zip(rates, decays, strict=True)]  # fmt: skip
+    generators = [runtime.generator(own) for own in seeds]
+    networks = [built(build, own) for build, own in zip(builds, generators, strict=True)]
+    _check_alike(networks, lr_factors or {})
+    networks = [network if _plain(network) else own_copy(network) for network in networks]  # a stack copies
+    order = sorted(range(len(networks)), key=rates.__getitem__)  # those of one learning rate side by side
+    back = sorted(range(len(networks)), key=order.__getitem__)
     lrs, decays = zip(*(rates[k] for k in order), strict=True)
-    whose = [runs[k].seed if callable(batches) else 0 for k in order]
-    draws = {seed: runs[k]._draw for seed, k in zip(whose, order, strict=True)}  # one for all networks of a seed
+    whose = [generators[k].initial_seed() if callable(batches) else 0 for k in order]
+    # One run for all networks of a seed, to draw their batches.
+    draws = {seed: experiment.start(seed, device=device)._draw for seed in dict.fromkeys(whose)}
     together = replace(
-        runs[0].experiment,
-        model=lambda _: Fleet([runs[k].model for k in order], lr=lrs, weight_decay=decays, lr_factors=lr_factors),
+        experiment,
+        model=lambda _: Fleet([networks[k] for k in order], lr=lrs, weight_decay=decays, lr_factors=lr_factors),
         batches=lambda _: {seed: draw() for seed, draw in draws.items()},
         loss=lambda fleet, drawn: fleet.loss([drawn[seed] for seed in whose], loss),
         knobs={"lr": 1.0, "weight_decay": 1.0},
     )
     run = together.start(device=device)
-    runtime.use_threads(count_parameters(runs[0].model))  # as one alone: on a busy machine a second thread waits
+    runtime.use_threads(count_parameters(networks[0]))  # as one alone: on a busy machine a second thread waits
     fleet = finish(run).model
-    losses = torch.full((steps, len(runs)), math.nan, dtype=torch.float64)
+    losses = torch.full((steps, len(networks)), math.nan, dtype=torch.float64)
     losses[: len(fleet.seen)] = torch.tensor(fleet.seen, dtype=torch.float64)[:, back]
     ended = len(fleet.seen) if len(fleet.seen) < steps else None  # the run's own rule can stop the last ones with it
     diverged_at = tuple(fleet.diverged_at[place] or ended for place in back)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +34,7 @@ from course_utils.values import one_of
 
 Measure = Callable[[nn.Module, torch.Generator], "float | str | Mapping[str, float]"]
 DIVERGED = 1_000.0  # a loss this many times the first one (or one nat) will not come back
+MOST = sys.float_info.max  # infinity is above any limit
 HOLD = 0.02  # seconds that a run without pictures keeps the global generators: to exchange them takes 60 us
 
 
@@ -44,6 +46,15 @@ def default_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     if hasattr(model, "attention_maps"):
         return model(inputs, targets)[1]
     return F.cross_entropy(model(inputs), targets)
+
+
+def built(model: Callable[[torch.Generator], nn.Module], generator: torch.Generator) -> nn.Module:
+    """The model that a builder makes, with global dice of its own beside its generator."""
+    with Dice(generator.initial_seed()):
+        made = model(generator)
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"model gave {kind_of(made)}: expected a module, as MLP([64, 10])")
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +97,10 @@ class Run:
         own = runtime.generator(seed)
         self.experiment, self.seed, self.device = experiment, own.initial_seed(), device
         torch.empty(0, device=device)  # a GPU has its global generator from its first use on
-        with Dice(self.seed):
-            self.model = experiment.model(own)
-            if not isinstance(self.model, nn.Module):
-                raise TypeError(f"model gave {kind_of(self.model)}: expected a module, as MLP([64, 10])")
-            if not in_place:
-                self.model = modes.own_copy(self.model)
-            self.model.to(device)
+        self.model = built(experiment.model, own)
+        if not in_place:
+            self.model = modes.own_copy(self.model)
+        self.model.to(device)
         runtime.use_threads(count_parameters(self.model))
         modes.train_(self.model)
         self.step_count = 0
@@ -252,9 +260,14 @@ def _plain(value: float) -> float | None:
     return None if value == math.inf else value
 
 
+def divergence(first: float) -> float:
+    """The size of a loss that will not come back, by the run's first loss."""
+    return min(DIVERGED * max(1.0, abs(first)), MOST) if math.isfinite(first) else MOST
+
+
 def diverged(value: float, first: float) -> bool:
     """Whether a loss will not come back, by the run's first loss."""
-    return not math.isfinite(value) or abs(value) > DIVERGED * max(1.0, abs(first))
+    return not abs(value) <= divergence(first)  # written so that nan has run away, too
 
 
 def fit(model, batches, *, steps, lr, loss=default_loss, seed=0, knobs=None, device=None, **options) -> History:
