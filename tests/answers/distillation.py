@@ -196,6 +196,12 @@ WRONG = {
         (lambda *a: kl_div_of(*a, target=F.log_softmax), "nan or infinite.*log_target=True"),
         (lambda *a: kl_div_of(*a, log_target=True), "said `log_target=True`"),
         (lambda *a: kl_div_of(*a, reduction="mean"), "batchmean"),
+        (lambda z, zt, y, t, a: kl_div(z, zt, y, t, a) + a * F.cross_entropy(z, y), "1 - alpha"),
+        (lambda z, zt, y, t, a: kl_div(z, zt, y, t, 1.0) + (1 - a) * F.cross_entropy(z, y), "left out alpha"),
+        (lambda z, zt, y, t, a: kl_div(z, zt, y, t, a) + (1 - a) * (
+            F.cross_entropy(zt, y) - F.cross_entropy(z, y)), "the teacher against the labels"),
+        (lambda z, zt, y, t, a: a * t * t * F.kl_div((z / t).log_softmax(0), (zt / t).softmax(0), reduction="batchmean")
+         + (1 - a) * F.cross_entropy(z, y), "each image has its own"),
         (torch.no_grad()(kl_div), "no gradient flows"),
         (lambda z, *rest: kl_div(z.detach(), *rest), "no gradient flows"),
         (hard_part_cut, "the gradient of the loss"),

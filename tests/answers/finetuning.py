@@ -186,6 +186,19 @@ class LoraOfRows(Lora):
         return torch.stack(rows).view(*x.shape[:-1], -1).double()
 
 
+class LoraOfSigns(LoraOfLayers):
+    def __init__(self, base, rank, alpha):
+        super().__init__(base, rank, alpha)
+        signs = torch.randint(2, self.down.weight.shape, generator=torch.Generator().manual_seed(1))
+        self.down.weight.data = 2.0 * signs - 1
+
+
+class LoraWithBiases(LoraOfLayers):
+    def __init__(self, base, rank, alpha):
+        super().__init__(base, rank, alpha)
+        self.down = nn.Linear(base.in_features, rank)
+
+
 class LoraOfWeights(Lora):
     def forward(self, x):
         base = self.base
@@ -265,7 +278,8 @@ RIGHT = {
         lambda logits, targets: F.nll_loss(logits.log_softmax(-1).transpose(1, 2), targets).double(),
     ],
     "freeze": [freeze_by_names, freeze_in_two_steps, freeze_by_dict, freeze_by_dots, freeze_by_modules],
-    "lora-layer": [Lora, LoraOfLayers, LoraTransposed, LoraOfRows, LoraOfWeights],
+    "lora-layer": [Lora, LoraOfLayers, LoraTransposed, LoraOfRows, LoraOfWeights, LoraOfSigns,
+                   lambda base, rank, alpha: Lora(base, rank, alpha)],
     "ewc-penalty": [ewc_by_loop, ewc_flat, ewc, ewc_in_place, ewc_by_number],
 }
 WRONG = {
@@ -281,6 +295,7 @@ WRONG = {
         (lambda logits, targets: -logits.softmax(-1)[targets != -100].gather(
             1, targets[targets != -100][:, None]).mean(), "without its logarithm"),
         (lambda logits, targets: loss_of_all(logits, targets, "sum") / len(logits), "number of rows"),
+        (lambda logits, targets: loss_of_all(logits, targets).exp(), "took exp"),
         (loss_of_softmax, "large logits"),
         (torch.no_grad()(loss_of_all), "no gradient flows"),
         (lambda logits, targets: loss_by_mask(logits, targets).detach(), "no gradient flows"),
@@ -311,6 +326,7 @@ WRONG = {
         (lora_forward(lambda self, x: self.base(x) + self.scale * (x @ self.A.T).detach() @ self.B.T), "reaches A"),
         (lora_forward(lambda self, x: self.base(x) + self.scale * x @ self.A.T @ self.B.data.T), "reaches B"),
         (LoraWithoutBaseGradient, "the gradient for x is not whole"),
+        (LoraWithBiases, "yours have a bias"),
         (LoraOfOnes, "all alike"),
         (lora_forward(lambda self, x: self.base(x) + self.scale * (self.B @ (self.A @ x.T)).T), "from the right"),
         (lora_forward(lambda self, x: self.base(x) + self.scale * torch.einsum("bi,ri,or->bo", x, self.A, self.B)),

@@ -97,6 +97,14 @@ def lsuv_root_mean_square(weights, signal):
     return scaled
 
 
+def lsuv_mean_of_stds(weights, signal, dim=0):
+    scaled = []
+    for weight in weights:
+        scaled.append(weight / (signal @ weight.T).std(dim).mean())
+        signal = (signal @ scaled[-1].T).relu()
+    return scaled
+
+
 def lsuv_multiplied(weights, signal):
     scaled = []
     for weight in weights:
@@ -123,8 +131,8 @@ def loss_by_seeded_draws(vocab, std):
     return torch.nn.functional.cross_entropy(logits, torch.arange(500) % vocab)
 
 
-def loss_by_thirty_draws(vocab, std):
-    logits = std * torch.randn(30, vocab, generator=torch.Generator().manual_seed(0))
+def loss_by_ten_draws(vocab, std):
+    logits = std * torch.randn(10, vocab, generator=torch.Generator().manual_seed(0))
     return (logits.logsumexp(-1) - logits[:, 0]).mean()
 
 
@@ -180,6 +188,7 @@ RIGHT = {
         loss_by_few_draws,
         loss_by_seeded_draws,
         loss_by_integral,
+        lambda vocab, std: math.log(vocab) + std**2 / 2 - math.log1p(math.expm1(std**2) / vocab) / 2,
     ],
     "different-units": [
         lambda incoming, outgoing: torch.cat([incoming, outgoing.T], 1).unique(dim=0).shape[0],
@@ -197,6 +206,7 @@ WRONG = {
         (lambda fan_in, slope: math.sqrt(2 / ((1 + slope) * fan_in)), "did not square the slope"),
         (lambda fan_in, slope: math.sqrt(2 / ((1 + slope) ** 2 * fan_in)), "squared 1 \\+ s as a whole"),
         (lambda fan_in, slope: math.sqrt(0.5 / fan_in), "doubled where you should halve"),
+        (lambda fan_in, slope: math.sqrt(2 / (1 + slope**2)), "returned the gain"),
         (lambda fan_in, slope: math.sqrt(6 / ((1 + slope**2) * fan_in)), "the bound of a uniform start"),
         (lambda fan_in, slope: math.sqrt((1 + slope**2) / (2 * fan_in)), "doubled where you should halve"),
     ],
@@ -207,6 +217,8 @@ WRONG = {
         (lsuv_without_relu, "left out the ReLU"),
         (lsuv_by_unit, "the whole layer by one number"),
         (lsuv_root_mean_square, "do not have mean 0"),
+        (lsuv_mean_of_stds, "the standard deviations of the units"),
+        (lambda *given: lsuv_mean_of_stds(*given, dim=1), "the standard deviations of the rows"),
         (lsuv_multiplied, "multiplied by the standard deviation"),
         (lambda weights, signal: [weight / weight.std(unbiased=False) for weight in weights], "the layer's outputs"),
         (lambda weights, signal: weights, "the weights of layer 1"),
@@ -223,8 +235,8 @@ WRONG = {
         (lambda vocab, std: loss_with(vocab, std, last=0.5), "added the last term"),
         (lambda vocab, std: loss_with(vocab, std, last=-1.0), "left out the 2"),
         (lambda vocab, std: math.log(vocab) - std**2 / 2, "confidence without reason costs"),
-        (loss_by_thirty_draws, "draw more logits"),
-        (lambda vocab, std: loss_by_few_draws(vocab, std) - math.expm1(std**2) / (2 * vocab), "the loss for|left out"),
+        (loss_by_ten_draws, "draw more logits"),
+        (lambda vocab, std: loss_by_few_draws(vocab, std**0.5), "which scatter by 0.0"),
     ],
     "different-units": [
         (lambda incoming, outgoing: len(incoming.unique(dim=0)), "those that go out must agree too"),

@@ -73,6 +73,12 @@ def _(answer):
         "weighed the hard part with alpha: alpha belongs to the soft part": total(t * t * soft.mean(), share=1 - alpha),
         "used the temperature in the hard part too": total(t * t * soft.mean(), F.cross_entropy(student / t, labels)),
         "multiplied the hard part by T² too": t * t * total(soft.mean()),
+        "left out alpha: it belongs to the soft part": t * t * soft.mean() + (1 - alpha) * hard,
+        "left out 1 - alpha: it belongs to the hard part": alpha * t * t * soft.mean() + hard,
+        "held the teacher against the labels: the hard part is the student's":
+            total(t * t * soft.mean(), F.cross_entropy(teacher, labels)),
+        "took the softmax over the images: each image has its own, over the classes":
+            total(t * t * _kl(teacher.T / t, student.T / t).sum() / 6),
         "added both parts without alpha": t * t * soft.mean() + hard,
         "ignored the temperature": total(_kl(teacher, student).mean()),
         "took the student's probabilities without a logarithm: `kl_div` wants their `log_softmax` first":

@@ -37,6 +37,7 @@ def _(answer):
         "took the probability without its logarithm: use `log_softmax`":
             -logits.softmax(-1)[counted].gather(1, targets[counted][:, None]).mean(),
         "forgot the minus sign": -wanted,
+        "took exp of the loss, the number of tokens it hesitates between": wanted.exp(),
         "used logits as if they were log probabilities: apply `log_softmax` first":
             -logits[counted].gather(1, targets[counted][:, None]).mean(),
     }  # fmt: skip
@@ -116,6 +117,8 @@ def _(answer):
     trained = [weight for weight in layer.parameters() if weight.requires_grad]
     numbers = sum(weight.numel() for weight in trained)
     both = rank * (4 + 3)
+    yield law(numbers not in (both + rank, both + rank + 3), "A and B are matrices alone, and yours have a bias: "
+              "`nn.Linear(..., bias=False)`")  # fmt: skip
     yield law(numbers != both or not all(weight.any() for weight in trained),
               "A and B both start at random, so the output changes at once: B (out, rank) must be zero at first")
     yield compare(layer(x.clone()), wanted, what="the output at the start, where B is zero,", atol=1e-5,
@@ -132,6 +135,10 @@ def _(answer):
     yield law(len(zero) != 2, "A and B are both zero: then neither ever gets a gradient; draw A at random")
     yield law(zero and 3 in zero[0].shape, "B (out, rank) must be zero at first, and A random")
     yield from _after_training(layer, x, wanted, trained, alpha / rank)
+    wide = answer(nn.Linear(32, 3), 2, alpha)  # so wide that no two rows are alike by chance
+    a = next(weight for weight in wide.parameters() if weight.requires_grad and 32 in weight.shape)
+    rows = a if a.shape == (2, 32) else a.T
+    yield law(not (rows == rows[0]).all(), "the rows of A are all alike, and will learn alike: draw A at random")
     again = [weight for weight in answer(_linear(), 1, alpha).parameters() if weight.requires_grad]
     yield law(sum(weight.numel() for weight in again) == 7, "with rank 1, expected 1 · (4 + 3) = 7 trained numbers")
 
@@ -143,7 +150,6 @@ def _after_training(layer, x, wanted, trained, scale):
         b.copy_(torch.randn(b.shape, generator=runtime.generator(2)))
     down = a if a.shape == (2, 4) else a.T
     up = b if b.shape == (3, 2) else b.T
-    yield law(not (down == down[0]).all(), "the rows of A are all alike, and will learn alike: draw A at random")
 
     def output(x, scale=scale):
         return _linear()(x) + scale * x @ down.T @ up.T
