@@ -3,6 +3,8 @@ import json
 import os
 import statistics
 import threading
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -18,12 +20,14 @@ from course_utils.lesson import (
     compare,
     exercise,
     holds,
+    is_finite,
     judge,
     law,
     paired,
     predict,
     quiz,
     recall,
+    teaches,
     within_noise,
 )
 from course_utils.lesson.cards import folded
@@ -581,6 +585,58 @@ def test_a_name_that_no_checker_has_says_which_there_are():
         judge("sotf", lambda: 1)
 
 
+@exercise("spread", "the mean square")
+def _check_spread(answer):
+    yield compare(answer(LOGITS), LOGITS.square().mean())
+    yield teaches(answer, lambda z: z.square().mean(), LOGITS)
+
+
+def spread_in_place(z):
+    z *= 2
+    return (z**2).mean() / 4
+
+
+def spread_over_itself(z):
+    squares = z**2
+    z += 1
+    return squares.mean()
+
+
+@pytest.mark.parametrize(
+    "answer", [spread_in_place, lambda z: z.double().square().mean(), lambda z: z.square().mean().item(),
+               lambda z: np.mean(z.numpy() ** 2), lambda z: sum(float(one) ** 2 for one in z.flatten()) / z.numel()]
+)  # fmt: skip
+def test_a_loss_teaches_or_is_a_plain_number(answer):
+    assert judge("spread", answer).passed
+
+
+@pytest.mark.parametrize(
+    "answer, hint",
+    [
+        (torch.no_grad()(lambda z: z.square().mean()), "no gradient flows through the loss"),
+        (lambda z: z.square().mean().detach(), "no gradient flows through the loss"),
+        (lambda z: torch.tensor(z.square().mean().item()), "no gradient flows through the loss"),
+        (lambda z: torch.tensor(np.mean(z.numpy() ** 2)), "no gradient flows through the loss"),
+        (lambda z: (z * z.detach()).mean(), "the gradient of the loss is 0.5 times what is expected"),
+        (spread_over_itself, "was changed in place"),
+        (lambda z: z.square().mean() if not z.requires_grad else z.view(7), "shape '[7]' is invalid"),
+    ],
+)
+def test_a_loss_that_teaches_nothing_is_told_why(answer, hint):
+    verdict = judge("spread", answer)
+    assert not verdict.passed and hint in verdict.line
+
+
+@pytest.mark.parametrize("value", [1, True, np.float32(2), [1.0, 2.0], torch.ones(2), [torch.ones(2)] * 2, "soft"])
+def test_numbers_are_finite_and_other_things_are_left_to_compare(value):
+    assert is_finite(value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.float32("inf"), [0.0, -np.inf], [torch.ones(1) / 0, torch.ones(1)]])
+def test_a_single_nan_or_inf_is_found(value):
+    assert not is_finite(value)
+
+
 # Comparing
 
 
@@ -590,6 +646,8 @@ def test_a_name_that_no_checker_has_says_which_there_are():
         (2, 2.0),
         (torch.tensor(2.0, requires_grad=True), 2.0),
         (np.float32(0.1), 0.1),
+        (Fraction(1, 4), 0.25),
+        ([Decimal("0.5"), np.int8(2)], [0.5, 2]),
         ([1, 2.0], torch.tensor([1.0, 2.0])),
         ([torch.tensor(1.0), torch.tensor(2.0)], (1, 2)),
         (torch.tensor([1.0, 2.0], dtype=torch.bfloat16), [1.0, 2.0]),

@@ -24,11 +24,20 @@ from IPython.display import display
 
 from course_utils.learner import STILL_BLANK, all_code, blank, first_own, last_line, name_of
 from course_utils.lesson.cards import folded
-from course_utils.lesson.compare import CheckerError
+from course_utils.lesson.compare import CheckerError, compare
 from course_utils.lesson.progress import my_progress
 
 Checker = Callable[[object], Iterator[str | None]]
 
+CUT = (
+    "no gradient flows through the loss, so no model could learn from it: compute it from the given tensors alone, "
+    "without `torch.no_grad()`, `.detach()` or `torch.tensor(...)`"
+)
+IN_THE_WAY = {  # what torch says of a gradient that it cannot compute
+    "numpy()": CUT,
+    "inplace operation": "no gradient can be computed: a number that it needs was changed in place; write "
+                         "`x = x / 2`, and not `x /= 2`",
+}  # fmt: skip
 
 @dataclass(frozen=True)
 class Exercise:
@@ -65,6 +74,27 @@ def law(holds: object, hint: str) -> str | None:
     return None if bool(holds) else hint
 
 
+def teaches(answer: Callable, wanted: Callable, given: torch.Tensor, *rest: object) -> str | None:
+    """The outcome of a law for a loss: as a tensor, it sends `given` the gradient that the wanted one sends.
+
+    An answer that is a plain number, of Python or NumPy, has the right value and does not claim to teach.
+    """
+    if not isinstance(answer(given, *rest), torch.Tensor):
+        return None
+    given = given.clone().requires_grad_()
+    try:
+        found = answer(given, *rest)
+        if not found.requires_grad:
+            return CUT
+        slopes = [torch.autograd.grad(loss, given)[0] for loss in (found, wanted(given, *rest))]
+    except RuntimeError as error:
+        hints = [hint for said, hint in IN_THE_WAY.items() if said in str(error)]
+        if not hints:
+            raise
+        return hints[0]
+    return compare(*slopes, what="the gradient of the loss")
+
+
 def check(name: str, answer: object, *, solution: bool = False) -> None:
     """Print the verdict on an answer, and record that the exercise is solved.
 
@@ -93,7 +123,8 @@ def judge(name: str, answer: object) -> Verdict:
         raise LookupError(f"no exercise {name!r} is registered (there is: {known}): import the module that defines it")
     task = EXERCISES[name]
     try:
-        hint = next((outcome for outcome in task.checker(_lent(answer)) if outcome is not None), None)
+        with torch.enable_grad():  # whatever the notebook around it has switched off
+            hint = next((outcome for outcome in task.checker(_lent(answer)) if outcome is not None), None)
     except CheckerError:
         raise
     except Exception as error:
@@ -116,8 +147,8 @@ def _lent(answer: object) -> object:
 
 
 def _fresh(value: object) -> object:
-    """A copy of numbers; modules, generators and what carries a gradient stay the same."""
-    if isinstance(value, torch.Tensor) and not value.requires_grad:
+    """A copy of numbers, through which a gradient flows on; modules and generators stay the same."""
+    if isinstance(value, torch.Tensor):
         return value.clone()
     if type(value) in (list, tuple):
         return type(value)(map(_fresh, value))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -117,6 +119,12 @@ def _worst(got: np.ndarray, expected: np.ndarray, close: np.ndarray, what: str) 
     return f"{place} is {_short(got[at].item())}, expected {_short(expected[at].item())}{wrong}"
 
 
+def is_finite(value: object) -> bool:
+    """Whether no number in it is nan or infinite. What holds no numbers is left for `compare` to name."""
+    numbers = as_numbers(value)
+    return numbers is None or bool(np.isfinite(numbers).all())
+
+
 def as_numbers(value: object) -> np.ndarray | None:
     """Numbers, nested lists of them, arrays and tensors as one array; None for anything else."""
     if isinstance(value, torch.Tensor):
@@ -126,6 +134,8 @@ def as_numbers(value: object) -> np.ndarray | None:
         items = [as_numbers(item) for item in value]
         same = items and all(item is not None and item.shape == items[0].shape for item in items)
         return np.stack(items) if same else None
+    if isinstance(value, Fraction | Decimal):
+        value = float(value)
     if isinstance(value, bool | int | float | np.generic | np.ndarray):
         array = np.asarray(value)
         return array if array.dtype.kind in "biuf" else None

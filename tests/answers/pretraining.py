@@ -15,6 +15,27 @@ def loss_by_loop(logits, tokens):
     return sum(losses) / len(losses)
 
 
+def loss_in_place(logits, tokens):
+    logits -= logits.detach().amax(-1, keepdim=True)
+    log_p = logits - logits.exp().sum(-1, keepdim=True).log()
+    return -log_p[torch.arange(len(tokens) - 1), tokens[1:]].double().mean()
+
+
+def loss_over_itself(logits, tokens):
+    logits -= logits.logsumexp(-1, keepdim=True)
+    return -logits[torch.arange(len(tokens) - 1), tokens[1:]].mean()
+
+
+@torch.no_grad()
+def loss_without_gradient(logits, tokens):
+    return F.cross_entropy(logits[:-1], tokens[1:])
+
+
+def loss_through_numpy(logits, tokens):
+    rows = logits.numpy()[:-1]
+    return torch.tensor(np.mean(np.logaddexp.reduce(rows, 1) - rows[np.arange(len(rows)), tokens[1:].numpy()]))
+
+
 def bigram_by_loop(counts):
     total, loss = float(counts.sum()), 0.0
     for row in counts.tolist():
@@ -36,6 +57,23 @@ def gumbel(logits, temperature, generator):
     return int((logits / temperature + noise).argmax())
 
 
+def sample_in_place(logits, temperature, generator):
+    logits /= temperature
+    return np.int64(torch.multinomial(logits.softmax(-1), 1, generator=generator).item())
+
+
+def sample_by_loop(logits, temperature, generator):
+    left = torch.rand((), generator=generator, dtype=torch.float64)
+    for token, chance in enumerate((logits.double() / temperature).softmax(0)):
+        left = left - chance
+        if left < 0:
+            return torch.tensor(token, dtype=torch.int16)
+
+
+def sample_reseeded(logits, temperature, generator):
+    return torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator.manual_seed(5)).item()
+
+
 def inverse_cdf(logits, temperature, generator):
     steps = (logits / temperature).softmax(0).cumsum(0)
     return torch.searchsorted(steps, torch.rand(1, generator=generator)).clamp(max=len(logits) - 1)[0]
@@ -50,21 +88,30 @@ RIGHT = {
         lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[1:]),
         lambda logits, tokens: -logits.log_softmax(-1)[:-1].gather(1, tokens[1:, None]).mean().item(),
         loss_by_loop,
+        loss_in_place,
+        lambda logits, tokens: np.float32(loss_by_loop(logits.double(), tokens)),
     ],
     "sample-token": [
         lambda logits, t, g: torch.multinomial((logits / t).softmax(-1), 1, generator=g).item(),
         gumbel,
         inverse_cdf,
+        sample_in_place,
+        sample_by_loop,
+        lambda logits, t, g: torch.multinomial((logits / t).softmax(-1), 1, generator=g).numpy(),
     ],
     "bigram-level": [
-        lambda c: -torch.xlogy(c, c / c.sum(1, keepdim=True)).sum() / c.sum(),
+        lambda c: -torch.xlogy(c, c / c.sum(1, keepdim=True).clamp(min=1)).sum() / c.sum(),
         bigram_by_loop,
         bigram_by_numpy,
+        lambda c: np.float32((torch.xlogy(c.sum(1), c.sum(1)).sum() - torch.xlogy(c, c).sum()) / c.sum()),
+        lambda c: -(c * (c / c.sum(1, keepdim=True)).log()).nan_to_num(0.0).sum(dtype=torch.float64) / c.sum(),
     ],
     "cosine-warmup": [
         lambda s, n, w: warm(s, n, w, lambda p: 0.5 * (1 + math.cos(math.pi * p))),
         lambda s, n, w: warm(s, n, w, lambda p: math.cos(math.pi * p / 2) ** 2),
         lambda s, n, w: min((s + 1) / w if s < w else 1.0, 0.5 + 0.5 * np.cos(np.pi * max(0, s - w) / (n - w))),
+        lambda s, n, w: torch.tensor(warm(s, n, w, lambda p: torch.tensor(math.pi * p).cos().item() / 2 + 0.5)),
+        lambda s, n, w: np.float64((s + 1) / w) if s < w else np.float32(1 + np.cos(np.pi * (s - w) / (n - w))) / 2,
     ],
 }  # fmt: skip
 WRONG = {
@@ -77,6 +124,15 @@ WRONG = {
         (lambda logits, tokens: F.cross_entropy(logits[:-1].softmax(-1), tokens[1:]), "softmax before"),
         (lambda logits, tokens: F.cross_entropy(logits[1:], tokens[1:]), "left out the first"),
         (lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[1:]).exp(), "took exp"),
+        (lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[:-1]), "left out the last"),
+        (lambda logits, tokens: -logits[:-1].softmax(-1).gather(1, tokens[1:, None]).mean().log(), "mean of the log"),
+        (loss_without_gradient, "no gradient flows"),
+        (lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[1:]).detach(), "no gradient flows"),
+        (loss_through_numpy, "no gradient flows"),
+        (loss_over_itself, "changed in place"),
+        (lambda logits, tokens: F.nll_loss((logits[:-1].softmax(-1) + 1e-9).log(), tokens[1:]), "hides most of it"),
+        (lambda logits, tokens: F.nll_loss(logits[:-1].softmax(-1).clamp(1e-12).log(), tokens[1:]), "hides most of it"),
+        (lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[1:]) * (1 - 1 / len(tokens)), "is not predicted"),
     ],
     "sample-token": [
         (lambda logits, t, g: torch.multinomial((logits * t).softmax(-1), 1, generator=g).item(), "divide the logits"),
@@ -86,6 +142,11 @@ WRONG = {
         (lambda logits, t, g: (logits / t).softmax(-1), "one token number"),
         (lambda logits, t, g: float(torch.multinomial((logits / t).softmax(-1), 1, generator=g)), "an int, got"),
         (lambda logits, t, g: torch.multinomial(logits / t, 1, generator=g).item(), "raised RuntimeError"),
+        (lambda logits, t, g: torch.multinomial(logits.softmax(-1) / t, 1, generator=g).item(), "before the softmax"),
+        (sample_reseeded, "seeded the generator anew"),
+        (lambda logits, t, g: 1 + torch.multinomial((logits / t).softmax(-1), 1, generator=g).item(), "from 0 to 3"),
+        (lambda logits, t, g: int(torch.randint(4, (1,), generator=g)), "the same chance"),
+        (lambda logits, t, g: [torch.multinomial((logits / t).softmax(-1), 1, generator=g).item()], "an int, got"),
     ],
     "bigram-level": [
         (lambda c: -(c / c.sum(1, keepdim=True)).log().mul(c).sum() / c.sum(), "nan"),
@@ -96,8 +157,16 @@ WRONG = {
         (lambda c: -torch.xlogy(c, c / c.sum(0)).sum() / c.sum(), "normalized the columns"),
         (lambda c: -torch.xlogy(c / c.sum(1, keepdim=True), c / c.sum(1, keepdim=True)).sum() / 3, "weigh each pair"),
         (lambda c: -torch.xlogy(c.sum(0), c.sum(0) / c.sum()).sum() / c.sum(), "unigram level"),
+        (lambda c: -torch.xlogy(c, c / c.sum(1, keepdim=True)).sum() / c.sum(), "nan where a row is empty"),
+        (lambda c: -torch.xlogy(c, (c + 1) / (c + 1).sum(1, keepdim=True)).sum() / c.sum(), "added 1 to every count"),
+        (lambda c: -torch.xlogy(c, c / c.sum(1, keepdim=True).clamp(min=1)).sum() / c.sum() / math.log(2), "base 2"),
     ],
     "cosine-warmup": [
+        (lambda s, n, w: warm(s, n, w, lambda p: math.cos(math.pi * p * 90 / 89 / 2) ** 2), "one later"),
+        (lambda s, n, w: (s + 1) / (w + 1) if s < w else math.cos(math.pi / 2 * (s - w) / (n - w)) ** 2, "warmup ."),
+        (lambda s, n, w: warm(s, 100, w, lambda p: math.cos(math.pi * p / 2) ** 2), "from step 4 to step 40"),
+        (lambda s, n, w: str(warm(s, n, w, lambda p: math.cos(math.pi * p / 2) ** 2)), "a str, expected a number"),
+        (lambda s, n, w: [warm(s, n, w, lambda p: math.cos(math.pi * p / 2) ** 2)], "shape"),
         (lambda s, n, w: s / w if s < w else warm(s, n, w, lambda p: math.cos(math.pi * p / 2) ** 2), "step 0 gets 1"),
         (lambda s, n, w: 0.5 * (1 + math.cos(math.pi * s / n)), "forgot the warmup"),
         (lambda s, n, w: warm(s, n, w, lambda p: 1 - p), "straight line"),

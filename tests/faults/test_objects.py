@@ -235,10 +235,10 @@ def test_the_fault_that_was_found_logits_divided_in_place():
     assert judge("sample-token", sample).passed
 
 
-def test_a_function_gets_fresh_values_and_the_very_modules_generators_and_gradients(monkeypatch):
+def test_a_function_gets_fresh_values_and_the_very_modules_and_generators(monkeypatch):
     monkeypatch.setattr(checks, "EXERCISES", {})
     lent = {"tensor": torch.ones(2), "nested": [(torch.ones(2), {"a": torch.ones(2)})], "n": 3}
-    itself = (nn.Linear(2, 2), runtime.generator(0), torch.ones(2, requires_grad=True))
+    itself = (nn.Linear(2, 2), runtime.generator(0))
 
     @exercise("lending", "lending")
     def _(answer):
@@ -247,12 +247,31 @@ def test_a_function_gets_fresh_values_and_the_very_modules_generators_and_gradie
         yield compare(lent["nested"], [(torch.ones(2), {"a": torch.ones(2)})])
         yield law(answer.__name__ == "works_in_place" and inspect.signature(answer).parameters, "not the same function")
 
-    def works_in_place(module, generator, weight, *, tensor, nested, n):
+    def works_in_place(module, generator, *, tensor, nested, n):
         fresh = bool((tensor == 1).all() and (nested[0][0] == 1).all() and (nested[0][1]["a"] == 1).all())
         tensor += 1
         nested[0][0].zero_()
         nested[0][1].clear()
         nested.clear()
-        return fresh and (module, generator, weight) == itself and n == 3
+        return fresh and (module, generator) == itself and n == 3
 
     assert judge("lending", works_in_place).passed
+
+
+def test_a_copy_that_may_be_changed_in_place_hands_its_gradient_on(monkeypatch):
+    monkeypatch.setattr(checks, "EXERCISES", {})
+    weight = torch.ones(2, requires_grad=True)
+
+    @exercise("halves", "halves")
+    def _(answer):
+        for _ in range(2):
+            slope = torch.autograd.grad(answer([weight]).sum(), weight)
+            yield compare(slope, [[0.5, 0.5]])
+
+    def halves(weights):
+        weights[0] /= 2
+        return weights[0]
+
+    with torch.no_grad():  # as a cell may have left it
+        assert judge("halves", halves).passed
+    assert weight.tolist() == [1, 1] and weight.grad is None

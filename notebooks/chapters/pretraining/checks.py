@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from course_utils import runtime
-from course_utils.lesson import check, compare, exercise, law
+from course_utils.lesson import check, compare, exercise, is_finite, law, teaches
+from course_utils.lesson.compare import as_numbers
 from course_utils.pretraining import sampling
 from course_utils.training import cosine
 
@@ -39,6 +40,10 @@ def _(answer):
         "averaged over the whole vocabulary: only the token that came counts": -logits[:-1].log_softmax(-1).mean(),
         "paired row i with token i, and left out the first: row i predicts token i + 1":
             F.cross_entropy(logits[1:], tokens[1:]),
+        "paired row i with token i, and left out the last: row i predicts token i + 1":
+            F.cross_entropy(logits[:-1], tokens[:-1]),
+        "took the logarithm of the mean probability: take the mean of the logarithms":
+            -logits[:-1].softmax(-1).gather(1, tokens[1:, None]).mean().log(),
         "took exp of the loss, the number of tokens it hesitates between": each.mean().exp(),
     }  # fmt: skip
     yield compare(answer(logits, tokens), each.mean(), mistakes=mistakes, what="the loss")
@@ -46,9 +51,13 @@ def _(answer):
     yield compare(answer(flat, torch.tensor([1, 2, 3, 4])), math.log(7), what="the loss of equal logits over 7 words")
     large = torch.tensor([[0.0, 2000.0], [0.0, 0.0]])
     sure = answer(large, torch.tensor([1, 0]))
-    yield law(bool(torch.isfinite(torch.as_tensor(sure))),
+    yield law(is_finite(sure),
               "large logits give inf or nan: take `log_softmax`, not the logarithm of a softmax")  # fmt: skip
+    clipped = as_numbers(sure) is not None and as_numbers(sure).size == 1 and 10 < float(sure) < 110
+    yield law(not clipped, "a sure and wrong prediction costs 2000 here, and a small number added to the probability, "
+              "or a `clamp`, hides most of it: take `log_softmax`")  # fmt: skip
     yield compare(sure, 2000.0, what="the loss of a sure and wrong prediction")
+    yield teaches(answer, lambda z, t: F.cross_entropy(z[:-1], t[1:]), logits, tokens)
 
 
 @exercise("sample-token", "sampling with temperature")
@@ -56,22 +65,24 @@ def _(answer):
     """answer(logits (vocabulary,), temperature, generator) -> one token, a whole number."""
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
     first = answer(logits, 1.0, runtime.generator(0))
-    yield law(_whole(first), f"expected one token number, an int, got {_shown(first)}{_remedy(first)}")
-    twice = [[int(answer(logits, 1.0, rng)) for _ in range(20)] for rng in map(runtime.generator, (3, 3))]
+    yield law(_is_whole(first), f"expected one token number, an int, got {_shown(first)}{_remedy(first)}")
+    twice = [_drawn(answer, logits, 1.0, seed=3, draws=20) for _ in range(2)]
     yield law(twice[0] == twice[1],
               "the same seed gives different tokens: pass `generator=generator` to `torch.multinomial`")  # fmt: skip
     for temperature in (1.0, 0.5, 3.0):
-        seen = _frequencies(answer, logits, temperature)
+        tokens = _drawn(answer, logits, temperature, seed=1, draws=3000)
+        yield law(set(tokens) <= {0, 1, 2, 3}, f"token {max(tokens, key=abs)} of four tokens: they count from 0 to 3")
+        seen = torch.bincount(torch.tensor(tokens), minlength=4) / len(tokens)
         wanted = sampling.next_token_probabilities(logits, temperature=temperature)
         if torch.allclose(seen, wanted, atol=0.05):
             yield None
             continue
         plausible = {
             "multiplied by the temperature: divide the logits by it": (logits * temperature).softmax(0),
-            "ignored the temperature": logits.softmax(0),
-            "divided the probabilities by the temperature: divide the logits, before the softmax":
-                _normal(logits.softmax(0) / temperature),
+            "ignored the temperature, or divided the probabilities by it, which draws the same: divide the logits, "
+            "before the softmax": logits.softmax(0),
             "took the likeliest token: draw one, with `torch.multinomial`": F.one_hot(logits.argmax(), 4).float(),
+            "seeded the generator anew at every call: draw with it as it comes": F.one_hot(seen.argmax(), 4).float(),
             "drew every token with the same chance": torch.full((4,), 0.25),
         }  # fmt: skip
         named = [name for name, chances in plausible.items() if torch.allclose(seen, chances, atol=0.05)]
@@ -102,20 +113,30 @@ def _(answer):
             -torch.xlogy(counts, counts / counts.sum(1)).sum() / total,
         "summed over the pairs: divide by their number": total * wanted,
         "divided by the number of cells of the table: divide by the number of pairs counted": total * wanted / 9,
+        "added 1 to every count: what never came costs nothing":
+            -torch.xlogy(counts, (counts + 1) / (rows + 3)).sum() / total,
         "averaged over kinds of pairs as if each came equally often: weigh each by its count":
             -(counts / rows)[counts > 0].log().mean(),
     }  # fmt: skip
     found = answer(counts)
-    yield law(_is_finite(found), "your result is nan or infinite: a pair that never occurs counts 0, and 0 · ln 0 is "
-                                 "0 here (`torch.xlogy`)")  # fmt: skip
+    yield law(is_finite(found), "your result is nan or infinite: a pair that never occurs counts 0, and 0 · ln 0 is "
+                                "0 here (`torch.xlogy`)")  # fmt: skip
     yield compare(found, wanted, mistakes=mistakes, what="the level")
     yield compare(answer(10 * counts), wanted, what="the level of ten times the same counts")
     yield compare(answer(torch.eye(3)), 0.0, what="the level where each token tells the next one")
+    counts[1] = 0.0
+    found = answer(counts)
+    yield law(is_finite(found), "your result is nan where a row is empty: a token that only ends texts has no pairs, "
+              "and 0 / 0 is nan; divide by at least 1, with `clamp(min=1)`")  # fmt: skip
+    wanted = -torch.xlogy(counts, counts / rows).sum() / counts.sum()
+    yield compare(found, wanted, what="the level where one token never comes first")
 
 
 @exercise("cosine-warmup", "a cosine schedule with warmup")
 def _(answer):
     """answer(step, steps, warmup) -> factor on the learning rate."""
+    yield compare(answer(55, 100, 10), 0.5, atol=1e9, what="the factor at step 55 of 100")  # a number, whichever
+
     def curve(function):
         return [float(function(step, 100, 10)) for step in (0, 4, 9, 10, 55, 99)]
 
@@ -143,42 +164,37 @@ def _(answer):
             lambda s, n, w: 0.5 * (1 + math.cos(math.pi * (s + 1 - w) / (n - w)))),
         "let the warmup go on at step `warmup`: the cosine begins there, with 1": curve(
             lambda s, n, w: (s + 1) / w if s <= w else right(s)),
+        "reached 0 at the last step: it comes there at step `steps`, one later": warm(
+            lambda s, n, w: 0.5 * (1 + math.cos(math.pi * (s - w) / (n - 1 - w)))),
+        "divided by warmup + 1: step warmup − 1 gets 1": curve(
+            lambda s, n, w: (s + 1) / (w + 1) if s < w else right(s)),
         "forgot the warmup": curve(lambda s, n, w: 0.5 * (1 + math.cos(math.pi * s / n))),
         "fell along a straight line": warm(lambda s, n, w: 1 - (s - w) / (n - w)),
         "let the cosine run from 1 to -1: shift and halve it": warm(
             lambda s, n, w: math.cos(math.pi * (s - w) / (n - w))),
     }  # fmt: skip
     yield compare(curve(answer), wanted, mistakes=mistakes, what="your factors at steps 0, 4, 9, 10, 55 and 99 of 100")
+    yield compare(float(answer(22, 40, 4)), 0.5, what="the factor halfway from step 4 to step 40")
     yield compare(float(answer(0, 50, 0)), 1.0, what="the factor at step 0 without a warmup")
     yield compare(float(answer(100, 100, 10)), 0.0, what="the factor at the end")
 
 
-def _frequencies(answer, logits, temperature: float, draws: int = 3000):
-    rng = runtime.generator(1)
-    tokens = torch.tensor([int(answer(logits, temperature, rng)) for _ in range(draws)])
-    return torch.bincount(tokens, minlength=len(logits)).float() / draws
+def _drawn(answer, logits, temperature: float, *, seed: int, draws: int) -> list[int]:
+    rng = runtime.generator(seed)
+    return [int(as_numbers(answer(logits, temperature, rng)).item()) for _ in range(draws)]
 
 
-def _whole(value: object) -> bool:
-    if isinstance(value, torch.Tensor):
-        return value.numel() == 1 and not value.is_floating_point()
-    return isinstance(value, int)
+def _is_whole(value: object) -> bool:
+    numbers = None if isinstance(value, list | tuple) else as_numbers(value)
+    return numbers is not None and numbers.size == 1 and numbers.dtype.kind in "iu"
 
 
 def _remedy(value: object) -> str:
     return ": use `.item()`" if isinstance(value, torch.Tensor) and value.numel() == 1 else ""
 
 
-def _is_finite(value: object) -> bool:
-    return not isinstance(value, float | torch.Tensor) or bool(torch.isfinite(torch.as_tensor(value)).all())
-
-
 def _shown(value: object) -> str:
     return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
-
-
-def _normal(chances):
-    return chances / chances.sum()
 
 
 def _list(chances) -> str:
