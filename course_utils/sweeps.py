@@ -17,136 +17,17 @@ from itertools import groupby, islice
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
-from torch.nn import functional as F
 
 from course_utils import runtime
-from course_utils.models import ACTIVATIONS, IGNORE, MLP, count_parameters
+from course_utils.models import count_parameters
+from course_utils.stacks import Alone, Batch, Loss, Stack, is_plain, shape_of
 from course_utils.training import Experiment, constant, default_loss, finish
 from course_utils.training.knobs import checked
 from course_utils.training.loop import built, divergence, kind_of
 from course_utils.training.modes import own_copy
 
 Build = Callable[[torch.Generator], nn.Module]
-Batch = tuple[Tensor, ...]
-Loss = Callable[[nn.Module, Batch], Tensor]
 KNOBS = {"lr": 0.0, "weight_decay": 0.0}  # those that each network has
-NARROW = 12  # units; products with fewer outputs have kernels of their own
-PARTS = {MLP, nn.ModuleList, nn.Linear, nn.LayerNorm, nn.Identity, *ACTIVATIONS.values()}
-
-
-class _Narrow(torch.autograd.Function):
-    """x @ W.mT + bias by the products that `nn.Linear` makes: with few outputs, others add up in another order."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, matrix)
-        return torch.bmm(x, matrix.mT) if bias is None else torch.baddbmm(bias, x, matrix.mT)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x, matrix), (needs_x, _, needs_bias) = ctx.saved_tensors, ctx.needs_input_grad
-        gradient = gradient.contiguous()
-        return (torch.bmm(gradient, matrix) if needs_x else None, torch.bmm(gradient.mT, x),
-                gradient.sum(1, keepdim=True) if needs_bias else None)  # fmt: skip
-
-
-class Stack(nn.Module):
-    """K `MLP`s of one shape side by side: input (batch, in) for all, or (K, batch, in) -> output (K, batch, classes).
-
-    Its parameters are theirs in order: a matrix as (K, in, out), as the product takes it (a narrow one as it is in a
-    network, (K, out, in)), a vector as (K, 1, values).
-    """
-
-    def __init__(self, networks: Sequence[MLP]):
-        super().__init__()
-        self.count, self.like = len(networks), (networks[0],)  # in a tuple: its weights are not this module's
-        self.act = nn.ReLU(inplace=True) if isinstance(networks[0].act, nn.ReLU) else networks[0].act
-        named = [dict(network.named_parameters()) for network in networks]
-        for name in named[0]:
-            weights = torch.stack([torch.atleast_2d(own[name].detach()) for own in named])
-            if weights.shape[1] >= NARROW:  # the fused optimizer copies what does not lie in memory as it is read
-                weights = weights.mT.contiguous()
-            self.register_parameter(name.replace(".", " "), nn.Parameter(weights))
-
-    def forward(self, x: Tensor) -> Tensor:
-        (like,), weights = self.like, self._parameters
-        x = x.expand(self.count, *x.shape[-2:])
-        for number, norm in enumerate([*like.norms, None]):
-            matrix, bias = weights[f"layers {number} weight"], weights.get(f"layers {number} bias")
-            if like.layers[number].out_features < NARROW:
-                out = _Narrow.apply(x, matrix, bias)  # (K, batch, out)
-            else:
-                out = torch.bmm(x, matrix) if bias is None else torch.baddbmm(bias, x, matrix)
-            if norm is None:
-                return out
-            if isinstance(norm, nn.LayerNorm):
-                out = F.layer_norm(out, norm.normalized_shape, eps=norm.eps)
-                out = torch.addcmul(weights[f"norms {number} bias"], out, weights[f"norms {number} weight"])
-            out = self.act(out)
-            x = x + out if like.residual and out.shape == x.shape else out
-
-    def losses(self, loss: Loss, batches: Sequence[Batch]) -> Tensor:
-        """Every network's loss on its own batch, (K,)."""
-        shared = all(batch is batches[0] for batch in batches)
-        batch = batches[0] if shared else tuple(torch.stack(parts) for parts in zip(*batches, strict=True))
-        if not isinstance(batch, list | tuple) or batch[0].ndim != (2 if shared else 3):
-            what = batches[0] if isinstance(batches[0], Tensor) else batches[0][0]
-            raise ValueError(f"a batch with {kind_of(what)}: expected ((batch, inputs), targets)")
-        answers = self(batch[0])  # (K, batch, classes)
-        if loss is default_loss and len(batch) == 2 and batch[1].ndim < batch[0].ndim:  # vmap takes its time
-            each = F.cross_entropy(answers.mT, batch[1].expand(answers.shape[:2]), reduction="none")  # (K, batch)
-            return each.sum(1) / (batch[1] != IGNORE).sum(-1)
-
-        def one(answer: Tensor, batch: Batch) -> Tensor:
-            def network(inputs: Tensor) -> Tensor:
-                if inputs is not batch[0]:
-                    raise ValueError("a sweep's loss may ask for model(batch[0]) only: train with `training.fit`")
-                return answer
-
-            return loss(network, batch)
-
-        return vmap(one, in_dims=(0, None if shared else 0))(answers, batch)
-
-    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """The trained weights: their name in a network, the parameter, and by network: (K, ...)."""
-        for (name, own), weights in zip(self.like[0].named_parameters(), self.parameters(), strict=True):
-            turned = own.ndim > 1 and len(own) >= NARROW
-            yield name, weights, (weights.detach().mT if turned else weights.detach().view(self.count, *own.shape))
-
-
-class Alone(nn.Module):
-    """Any other network, in the place of a `Stack` of one."""
-
-    count = 1
-
-    def __init__(self, networks: Sequence[nn.Module]):
-        super().__init__()
-        (self.network,) = networks
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.network(x)
-        return (out[0] if isinstance(out, tuple) else out)[None]
-
-    def losses(self, loss: Loss, batches: Sequence[Batch]) -> Tensor:
-        return loss(self.network, batches[0])[None]
-
-    def named(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        named = self.network.named_parameters()
-        return ((name, weight, weight.detach()[None]) for name, weight in named if weight.requires_grad)
-
-
-def _shape(network: nn.Module) -> tuple:
-    """What must agree for two networks to compute the same function of their weights."""
-    parts = [(type(part), {key: vars(part)[key] for key in vars(part) if key[0] != "_"}) for part in network.modules()]
-    return parts, [(name, weight.shape, weight.dtype) for name, weight in network.named_parameters()]
-
-
-def _plain(network: nn.Module) -> bool:
-    """Whether it is an `MLP` as it was made: all of it trains, and no part was exchanged or hooked."""
-    return type(network) is MLP and all(weight.requires_grad for weight in network.parameters()) and all(
-        type(part) in PARTS and not part._forward_hooks and not part._forward_pre_hooks for part in network.modules()
-    )
 
 
 class Fleet(nn.Module):
@@ -161,9 +42,9 @@ class Fleet(nn.Module):
         super().__init__()
         ones = [1.0] * len(networks)
         self.settings, self.lr_factors = list(zip(lr or ones, weight_decay or ones, strict=True)), lr_factors or {}
-        groups = groupby(networks, key=lambda network: _shape(network) if _plain(network) else object())
+        groups = groupby(networks, key=lambda network: shape_of(network) if is_plain(network) else object())
         alike = [list(group) for _, group in groups]
-        self.stacks = nn.ModuleList(Stack(group) if _plain(group[0]) else Alone(group) for group in alike)
+        self.stacks = nn.ModuleList(Stack(group) if is_plain(group[0]) else Alone(group) for group in alike)
         self.rows: list[tuple[Tensor, list[Tensor]]] = []  # weights, and their rows of each learning rate
         self.seen: list[list[float]] = []  # every step's losses
         self.limits: list[float] = []  # the loss from which on each has diverged
@@ -294,7 +175,7 @@ def train_many(
     generators = [runtime.generator(own) for own in seeds]
     networks = [built(build, own) for build, own in zip(builds, generators, strict=True)]
     _check_alike(networks, lr_factors or {})
-    networks = [network if _plain(network) else own_copy(network) for network in networks]  # a stack copies
+    networks = [network if is_plain(network) else own_copy(network) for network in networks]  # a stack copies
     order = sorted(range(len(networks)), key=rates.__getitem__)  # those of one learning rate side by side
     back = sorted(range(len(networks)), key=order.__getitem__)
     lrs, decays = zip(*(rates[k] for k in order), strict=True)
@@ -341,9 +222,9 @@ def _spread(**settings: object) -> list[list]:
 
 
 def _check_alike(networks: Sequence[nn.Module], lr_factors: Mapping[str, float]) -> None:
-    first = _shape(networks[0])
+    first = shape_of(networks[0])
     for number, network in enumerate(networks):
-        if _shape(network) != first:
+        if shape_of(network) != first:
             raise ValueError(f"network {number} is built differently from network 0: one sweep trains one shape")
         if next(network.buffers(), None) is not None:
             raise ValueError(f"{type(network).__name__} has buffers: a sweep hands weights back, and nothing else")

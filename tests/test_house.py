@@ -24,6 +24,7 @@ ROWS = (  # a module of the engine imports only from rows above its own
     ("values", "learner"),
     ("runtime", "dice", "evidence", "data", "models"),
     ("initialization", "training", "checkpoint"),
+    ("stacks",),
     ("sweeps",),
     ("pretraining",),
     ("finetuning", "distillation"),
