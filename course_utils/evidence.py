@@ -32,7 +32,8 @@ class Interval:
         digits = -math.floor(math.log10(half / 2)) if half else 3
         while digits < 12 and any(end and not round(end, digits) for end in values[1:]):
             digits += 1
-        mean, low, high = (f"{round(value, digits):.{max(digits, 0)}f}".replace("-", "−") for value in values)
+        rounded = (round(value, digits) or 0.0 for value in values)  # a mean may be 0, which has no sign
+        mean, low, high = (f"{value:.{max(digits, 0)}f}".replace("-", "−") for value in rounded)
         return mean, low, high
 
 

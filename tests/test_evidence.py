@@ -122,6 +122,7 @@ def test_pairs_that_cannot_be_compared(a, b, message):
     (Interval(0.0415, 0.003, 0.08, 10), "0.042 (0.003 to 0.080; 10 pairs)"),  # its low end is not 0.00
     (Interval(-25.1, -30.2, -20, 8), "−25 (−30 to −20; 8 pairs)"),
     (Interval(1234.0, 1010.0, 1458.0, 8), "1200 (1000 to 1500; 8 pairs)"),
+    (Interval(-0.001, -0.03, 0.028, 8), "0.00 (−0.03 to 0.03; 8 pairs)"),  # and not −0.00
     (Interval(0.5, 0.5, 0.5, 8), "0.500 (0.500 to 0.500; 8 pairs)"),
 ])  # fmt: skip
 def test_an_interval_reads_as_precisely_as_it_is_known(found, words):

@@ -11,7 +11,7 @@ import torch
 from course_utils.evidence import Interval
 from course_utils.live.card import COLUMNS
 
-SCALES = {"": 1, "nats": 1, "points": 100}  # by which a unit's numbers are multiplied: a share of 0.12 is 12 points
+SCALES = {"": 1, "nats": 1, "points": 100, "%": 100}  # by which a number is multiplied: a share of 0.12 is 12 points
 
 
 def claim(
@@ -29,7 +29,7 @@ def claim(
     `ok` is a comparison's result; a number is refused, since almost any number would count as true.
     found: what `interval` found in stored runs, printed after the text: `(0.12 nats, 0.08 to 0.16; 8 seeds)`. Stored
     numbers are the same everywhere. Numbers that were measured now are not, so they are printed only if it fails.
-    unit: of these numbers, "nats", or "points" for shares.  of: what the units of replication are.
+    unit: of these numbers, "nats", or "points" or "%" for shares.  of: what the units of replication are.
     """
     if isinstance(ok, torch.Tensor) and ok.dtype == torch.bool and ok.ndim == 0:
         ok = bool(ok)
