@@ -1,4 +1,4 @@
-"""Is a difference more than noise? The statistics of runs that are paired by their seed."""
+"""Is a difference more than noise? The statistics of runs that come in pairs, one pair for each seed."""
 
 from __future__ import annotations
 
@@ -9,44 +9,76 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+FEWEST = 8  # units of replication for a claim: a t interval of fewer is wide, and leans on normal differences
+
 
 @dataclass(frozen=True)
-class Paired:
-    """The mean of a - b over pairs, the standard error of that mean, and the number of pairs."""
+class Interval:
+    """The mean of a - b over units of replication, such as seeds, and the ends of its confidence interval."""
 
     mean: float
-    standard_error: float
-    pairs: int
+    low: float
+    high: float
+    units: int
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3g} ± {self.standard_error:.2g} (mean ± standard error, {self.pairs} pairs)"
+        mean, low, high = self.rounded()
+        return f"{mean} ({low} to {high}; {self.units} pairs)"
+
+    def rounded(self, scale: float = 1) -> tuple[str, str, str]:
+        """The mean, the low and the high end times `scale`: to a quarter of the half width or finer, no end as 0."""
+        values = [scale * value for value in (self.mean, self.low, self.high)]
+        half = (values[2] - values[1]) / 2
+        digits = -math.floor(math.log10(half / 2)) if half else 3
+        while digits < 12 and any(end and not round(end, digits) for end in values[1:]):
+            digits += 1
+        rounded = (round(value, digits) or 0.0 for value in values)  # a mean may be 0, which has no sign
+        mean, low, high = (f"{value:.{max(digits, 0)}f}".replace("-", "−") for value in rounded)
+        return mean, low, high
 
 
-def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
-    """The paired difference a - b, where a[i] and b[i] come from the same seed.
+def interval(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Interval:
+    """The paired difference mean(a - b) with its two-sided t interval; a[i] and b[i] come from the same seed.
 
-    The standard error is std(a - b, ddof=1) / sqrt(n). ValueError for fewer than two pairs, different
-    lengths, or a value that is not finite: a run that diverged has no place in a mean.
+    ValueError for fewer than two pairs, different lengths, or a value that is not finite: a run that diverged has no
+    place in a mean.
     """
-    a, b = _values("a", a), _values("b", b)  # (seeds,)
+    from scipy.special import stdtrit  # takes a while to import, and most of the course goes without
+
+    a, b = _values("a", a), _values("b", b)  # (units,)
     if len(a) != len(b):
         raise ValueError(f"a has {len(a)} values and b {len(b)}: pairs need one of each for every seed")
     if len(a) < 2:
-        raise ValueError(f"{len(a)} pair has no standard error: run two seeds at least, better ten")
+        raise ValueError(f"{len(a)} pair has no interval: run two seeds at least, and {FEWEST} for a claim")
     difference = a - b
-    return Paired(float(difference.mean()), float(difference.std(ddof=1)) / math.sqrt(len(a)), len(a))
+    mean, error = difference.mean(), difference.std(ddof=1) / math.sqrt(len(a))
+    reach = float(stdtrit(len(a) - 1, (1 + confidence) / 2) * error)
+    return Interval(float(mean), float(mean) - reach, float(mean) + reach, len(a))
 
 
-def holds(a: Sequence[float], b: Sequence[float], sigmas: float = 2) -> bool:
-    """Whether a is above b by more than `sigmas` standard errors of the paired difference."""
-    result = paired(a, b)
-    return result.mean > sigmas * result.standard_error
+def above(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether a is above b: the 95 % interval of a - b lies over 0. ValueError for fewer than 8 units."""
+    return _enough(interval(a, b)).low > 0
 
 
-def within_noise(a: Sequence[float], b: Sequence[float], sigmas: float = 2) -> bool:
-    """Whether neither is above the other: not `holds(a, b)` and not `holds(b, a)`."""
-    result = paired(a, b)
-    return abs(result.mean) <= sigmas * result.standard_error
+def same(a: Sequence[float], b: Sequence[float], *, within: float) -> bool:
+    """Whether a and b differ by less than a margin: the 90 % interval of a - b lies within ± `within`.
+
+    Those are two one-sided tests at 5 %. ValueError for fewer than 8 units, or a margin that is not above 0.
+    """
+    if not within > 0:
+        raise ValueError(f"within is {within}: give the largest difference that does not matter, above 0")
+    found = _enough(interval(a, b, confidence=0.9))
+    return -within < found.low and found.high < within
+
+
+def _enough(found: Interval) -> Interval:
+    if found.units < FEWEST:
+        raise ValueError(
+            f"{found.units} units of replication are too few for a claim over chance, which needs {FEWEST}: "
+            "run more seeds, or show the interval and claim nothing"
+        )
+    return found
 
 
 def _values(name: str, values: Sequence[float]) -> np.ndarray:

@@ -50,7 +50,7 @@ def test_its_study_is_stored_and_its_notebook_shows_the_claim_the_panel_and_the_
     cells = nbformat.read(copy / "notebooks/00_start_here.ipynb", 4).cells
     outputs = [output for cell in cells[-8:] for output in cell.get("outputs", [])]
     shown = "".join(output.get("text", "") for output in outputs)
-    assert "✓ After 200 steps at one learning rate" in shown
+    assert "● after 200 steps at one learning rate" in shown
     assert "not yet: " in shown and "✓ a step with momentum: right" in shown
     assert any("Digits, with and without momentum: a live panel." in output.get("data", {}).get("text/plain", "")
                for output in outputs)  # fmt: skip

@@ -1,7 +1,6 @@
 import html
 import json
 import os
-import statistics
 import threading
 from decimal import Decimal
 from fractions import Fraction
@@ -13,22 +12,20 @@ import pytest
 import torch
 from torch import nn
 
+from course_utils.evidence import Interval
 from course_utils.lesson import (
     Question,
     check,
     claim,
     compare,
     exercise,
-    holds,
     is_finite,
     judge,
     law,
-    paired,
     predict,
     quiz,
     recall,
     teaches,
-    within_noise,
 )
 from course_utils.lesson.cards import folded
 from course_utils.lesson.compare import CheckerError
@@ -735,60 +732,20 @@ def test_a_claim_that_fails_shows_whatever_was_measured(capsys):
     assert capsys.readouterr().out == "✗ it holds (measured: step None, on True, losses [1, 2], loss 1.5)\n"
 
 
-@pytest.mark.parametrize("values", [
-    {0: 1.0, 1: 2.5}.values(), (1.0, 2.5), iter([1.0, 2.5]), torch.tensor([1.0, 2.5], dtype=torch.bfloat16),
-    torch.tensor([1.0, 2.5], requires_grad=True), [torch.tensor(1.0), torch.tensor(2.5)],
-])  # fmt: skip
-def test_paired_values_may_come_in_any_row(values):
-    assert paired(values, [0, 0]) == paired([1.0, 2.5], [0.0, 0.0])
+def test_a_claim_over_stored_runs_is_marked_and_shows_what_they_gave(capsys):
+    gap, other = Interval(0.123, 0.08, 0.16, 8), Interval(-0.5, -0.6, -0.4, 8)
+    claim("three of them end below 1", True, stored=True)
+    claim("a ends above b", True, found=gap, unit="nats")
+    claim("a answers more than b,\n and c fewer", True, found=[gap, other], unit="points", of="checkpoints")
+    claim("a ends above b", False, found=gap, worst=0.05)
+    assert capsys.readouterr().out.splitlines() == [
+        "● three of them end below 1",
+        "● a ends above b (0.12 nats, 0.08 to 0.16; 8 seeds)",
+        "● a answers more than b, and c fewer (12 points, 8 to 16; −50 points, −60 to −40; 8 checkpoints)",
+        "✗ a ends above b (0.12, 0.08 to 0.16; 8 seeds) (measured: worst 0.05)",
+    ]
 
 
-def test_paired_difference_against_the_definition():
-    a, b = [0.9, 0.8, 0.7, 0.95], [0.7, 0.75, 0.72, 0.6]
-    differences = [x - y for x, y in zip(a, b, strict=True)]
-    result = paired(torch.tensor(a, dtype=torch.float64), np.array(b))
-    assert result.pairs == 4
-    assert result.mean == pytest.approx(statistics.mean(differences), rel=1e-12)
-    assert result.standard_error == pytest.approx(statistics.stdev(differences) / 4**0.5, rel=1e-12)
-    assert str(paired([1.0, 2.0], [0.0, 0.0])) == "+1.5 ± 0.5 (mean ± standard error, 2 pairs)"
-
-
-def test_pairing_takes_out_what_the_seeds_share():
-    g = torch.Generator().manual_seed(0)
-    shared, noise = torch.randn(10, generator=g), 0.01 * torch.randn(10, generator=g)
-    a, b = shared + 0.1 + noise, shared
-    assert paired(a, b).standard_error < 0.02 and holds(a, b)
-    assert within_noise(a.sort().values, b[torch.randperm(10, generator=g)])
-
-
-def test_a_verdict_is_one_of_three():
-    a, b = [1.0, 1.2, 1.1], [0.5, 0.6, 0.7]
-    assert holds(a, b) and not holds(b, a) and not within_noise(a, b)
-    assert not within_noise(b, a)
-    same = [1.0, 2.0, 3.0]
-    assert within_noise(same, same) and not holds(same, same)
-    difference, zero = [3.0, -1.0, 1.0], [0.0, 0.0, 0.0]  # mean 1, standard error 2 / sqrt(3) = 1.155
-    assert within_noise(difference, zero) and not within_noise(difference, zero, sigmas=0.86)
-    assert holds(difference, zero, sigmas=0.86) and not holds(difference, zero, sigmas=0.87)
-
-
-def test_two_standard_errors_are_rarely_passed_by_chance():
-    g = torch.Generator().manual_seed(1)
-    a, b = torch.randn(2, 2000, 10, generator=g)
-    rate = sum(holds(x, y) for x, y in zip(a, b, strict=True)) / 2000
-    assert rate == pytest.approx(0.0383, abs=0.013)  # P(t > 2) with 9 degrees of freedom; 3 standard errors
-
-
-@pytest.mark.parametrize(
-    "a, b, message",
-    [
-        ([1.0], [2.0], "1 pair has no standard error: run two seeds at least"),
-        ([1.0, 2.0], [1.0], "a has 2 values and b 1"),
-        ([1.0, float("nan")], [1.0, 2.0], r"a\[1\] is nan"),
-        ([1.0, 2.0], [float("inf"), 2.0], r"b\[0\] is inf"),
-        ([[1.0, 2.0]], [1.0, 2.0], "shape \\(1, 2\\): expected one value a seed"),
-    ],
-)
-def test_pairs_that_cannot_be_compared(a, b, message):
-    with pytest.raises(ValueError, match=message):
-        paired(a, b)
+def test_what_was_measured_now_is_not_printed_where_it_holds(capsys):
+    claim("the loss is below 1", True, loss=0.123456)
+    assert capsys.readouterr().out == "✓ the loss is below 1\n"

@@ -243,13 +243,13 @@ def test_several_seeds_make_a_band_and_a_verdict(panel):
     panel.session.start(steps=60)
     wait(lambda: not panel.session.running)
     panel.redraw()
-    assert "within the noise between seeds" in sent(panel)["status"], "the same run twice cannot differ"
+    assert "chance between seeds may be all" in sent(panel)["status"], "the same run twice cannot differ"
     panel.knobs["lr"].value = 0.0001
     panel.reset()
     panel.session.start(steps=60)
     wait(lambda: not panel.session.running)
     panel.redraw()
-    assert "more than the noise between seeds" in sent(panel)["status"]
+    assert "more than chance between seeds" in sent(panel)["status"]
 
 
 def histories(losses):
@@ -261,12 +261,14 @@ def histories(losses):
     return made
 
 
-def test_the_verdict_is_the_paired_difference_and_its_standard_error():
+def test_the_verdict_is_the_paired_difference_with_its_interval():
     this = Trace(name="this run", histories=histories([1.0, 2.0, 3.0]))
-    pin = Trace(name="pin 1: lr 0.1", histories=histories([1.1, 2.3, 3.2]))
-    assert "Loss 0.200 lower than pin 1 (standard error 0.058): more than" in verdict([this, pin])
-    pin = Trace(name="pin 1: lr 0.1", histories=histories([1.4, 1.8, 3.2]))
-    assert "within the noise" in verdict([this, pin])
+    pin = Trace(name="pin 1: lr 0.1", histories=histories([1.19, 2.2, 3.21]))
+    wanted = "Loss 0.200 lower than pin 1 (difference, 95 % interval −0.22 to −0.18; 3 seeds): more than chance"
+    assert wanted in verdict([this, pin])
+    for others in ([1.1, 2.3, 3.2], [1.4, 1.8, 3.2]):  # the first is 3.5 standard errors: 3 seeds may by chance
+        pin = Trace(name="pin 1: lr 0.1", histories=histories(others))
+        assert "chance between seeds may be all" in verdict([this, pin])
     assert verdict([this]) == "" == verdict([Trace(name="one", histories=this.histories[:2]), pin])
 
 

@@ -29,7 +29,7 @@ from chapters.stories import (
     story_recipe,
 )
 from course_utils import checkpoint, data, initialization, pretraining, runtime, training
-from course_utils.lesson import holds
+from course_utils.evidence import above
 from course_utils.models import GPT, GPTConfig
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
@@ -250,7 +250,7 @@ def test_the_head_start_is_asked_fairly():
     assert ((answers >= 0).sum(1) == 1).all() and rows.shape == (50, 64)
     with pytest.raises(ValueError, match="start 'warm': choose one of pretrained, scratch"):
         question_recipe(start="warm")
-    assert holds(*(studies.column("head_start", "accuracy", start=start, examples=300, steps=300)
+    assert above(*(studies.column("head_start", "accuracy", start=start, examples=300, steps=300)
                    for start in ("pretrained", "scratch")))  # fmt: skip
 
 

@@ -69,9 +69,10 @@ def verdict(traces: Sequence[Trace]) -> str:
         late.append([history.loss[-LATE_STEPS:].mean() for history in trace.histories])
     if this.histories[0]["loss"].steps[-1] != pins[-1].histories[0]["loss"].steps[-1]:
         return ""
-    gap = evidence.paired(*late)
+    gap = evidence.interval(*late)
     side = "lower" if gap.mean < 0 else "higher"
     pin = pins[-1].name.split(":")[0]
-    size = f"Loss {abs(gap.mean):.3f} {side} than {pin} (standard error {gap.standard_error:.3f})"
-    noise = "within" if evidence.within_noise(*late) else "more than"
-    return f"{size}: {noise} the noise between seeds."
+    _, low, high = gap.rounded()
+    chance = "chance between seeds may be all" if gap.low <= 0 <= gap.high else "more than chance between seeds"
+    of = f"difference, 95 % interval {low} to {high}; {gap.units} seeds"
+    return f"Loss {abs(gap.mean):.3f} {side} than {pin} ({of}): {chance}."

@@ -109,7 +109,7 @@ MachineCard(story_recipe(measured=False))
 #
 # A section ends with a **claim**: a statement that a cell checks by running the experiment, over several seeds where
 # chance plays a part. (A **seed** fixes the random numbers: the same seed, the same run.) A tick means that it held on
-# *this* machine, now.
+# *this* machine, now. A ● in its place means that it rests on stored runs, which take longer than you would wait.
 
 # %%
 import math

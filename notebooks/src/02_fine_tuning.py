@@ -32,7 +32,7 @@ from chapters.finetuning.checks import check
 from chapters.finetuning.studies import STUDIES as studies
 from chapters.stories import draw_questions, held_out_loss
 from course_utils import data, finetuning, models, runtime, training
-from course_utils.lesson import Question, claim, holds, predict, quiz, recall
+from course_utils.lesson import Question, above, claim, interval, predict, quiz, recall, same
 
 # %% [markdown]
 # ## 1. Re-training is the same loop from another start
@@ -114,18 +114,20 @@ counts = (100, 300, 1000, 3000)
 for shown in (30, 100):
     by_seed = zip(answered("pretrained", shown), *(answered("scratch", count) for count in counts), strict=True)
     factors = [questions.examples_needed(reached, counts, scratch) / shown for reached, *scratch in by_seed]
-    low = np.mean(factors) - 2 * np.std(factors, ddof=1) / math.sqrt(len(factors))
-    claim(f"what {shown} examples give the pretrained model takes scratch over 3 times as many (8 stored seeds)",
-          low > 3, factor=np.mean(factors), at_least=low)
+    claim(f"what {shown} examples give the pretrained model takes scratch over 3 times as many",
+          above(factors, [3] * len(factors)), found=interval(factors, [0] * len(factors)))
 
 # %%
-gap = {kind: np.mean(answered("pretrained", 1000, kind)) - np.mean(answered("scratch", 1000, kind))
-       for kind in questions.KINDS}
-claim("with 1,000 examples, scratch gets over 20 points fewer places right, and within 10 of each other kind (8 seeds)",
-      gap.pop("place") > 0.2 and max(gap.values()) < 0.1)
+pairs = {kind: [answered(start, 1000, kind) for start in ("pretrained", "scratch")] for kind in questions.KINDS}
+pretrained_places, places_by_scratch = pairs.pop("place")
+claim("with 1,000 examples, scratch gets over 20 points fewer places right",
+      above(pretrained_places, np.add(places_by_scratch, 0.2)),
+      found=interval(pretrained_places, places_by_scratch), unit="points")
+claim("and comes within 10 points at each other kind", all(same(*pair, within=0.1) for pair in pairs.values()),
+      found=[interval(*pair, 0.9) for pair in pairs.values()], unit="points")
 late = studies.column("longer", "accuracy")
 claim("with 3,000 examples and five times the steps, scratch gets over 98 % right, too (3 stored seeds)",
-      min(late) > 0.98)
+      min(late) > 0.98, stored=True)
 
 # %% [markdown]
 # After 300 steps, the stored runs answer, as means over eight seeds:
@@ -135,7 +137,9 @@ claim("with 3,000 examples and five times the steps, scratch gets over 98 % righ
 # | pretrained | 23 % | 67 % | 96 % | 99.9 % | |
 # | scratch | | 11 % | 45 % | 89 % | 92 % |
 #
-# That is a saving by a factor of 5.0 ± 0.3 with 30 examples and 5.6 ± 0.5 with 100 (means and standard errors). Howard
+# That is a saving by a factor of 5.0 (4.3 to 5.7) with 30 examples and 5.6 (4.4 to 6.9) with 100. A ● begins a claim
+# about stored runs: it shows a mean over seeds, and its 95 % interval (01, section 3). All runs of this notebook start
+# from one pretrained model, so an interval says how seeds differ, and not how another pretrained model would. Howard
 # and Ruder (2018) report up to 100 in their best case. With 300 examples, places and names suffer most: scratch gets
 # 22 % and 33 % of them, where the pretrained start gets over 95 %. What scratch lacks longest is the place, which must
 # be found far back in the story, and which pretraining learned last, too: with 1,000 examples it gets 64 % of the
@@ -177,11 +181,12 @@ def ended(measured, moves="everything", **settings):
 
 
 masked, every = (ended("accuracy", lr=2e-3, counted=where) for where in ("the answer", "every word"))
-claim("with the loss on the answer only, over 5 points more questions are answered than with every word (4 stored "
-      "seeds)", holds(masked, every) and np.mean(masked) - np.mean(every) > 0.05)
+claim("with the loss on the answer only, over 5 points more questions are answered than with every word, in each of 4 "
+      "stored seeds", min(np.subtract(masked, every)) > 0.05, stored=True)
 
 # %% [markdown]
-# With 300 examples and 300 steps it is 96 % against 82 %.
+# With 300 examples and 300 steps it is 96 % against 82 %. Claims of this kind describe the runs that are stored: four
+# are too few for an interval worth the name.
 
 # %% [markdown]
 # ## 2. What moves?
@@ -227,12 +232,14 @@ panels.cost_panel(title="What it costs")
 # %%
 answers = {way: ended("accuracy", way, lr=lr, counted="the answer", rank=4)
            for way, lr in (("everything", 2e-3), ("LoRA", 1e-2), ("biases", 2e-2), ("last layer", 1e-2))}
-claim("everything answers more questions than the biases, and LoRA does, too (4 stored seeds)",
-      all(holds(answers[way], answers["biases"]) for way in ("everything", "LoRA")))
-claim("the biases answer more than the last layer, with a fifth of its weights (4 stored seeds)",
-      holds(answers["biases"], answers["last layer"]))
+claim("everything and LoRA answer over 90 % of the questions (4 stored seeds)",
+      min(answers["everything"] + answers["LoRA"]) > 0.9, stored=True)
+claim("the biases answer 50 to 70 % (4 stored seeds)", 0.5 < min(answers["biases"]) < max(answers["biases"]) < 0.7,
+      stored=True)
+claim("the last layer, with five times the weights of the biases, answers under 20 % (4 stored seeds)",
+      max(answers["last layer"]) < 0.2, stored=True)
 claim("neither the biases nor the last layer fits the 300 examples: both training losses stay above 1 nat (4 stored "
-      "seeds)", min(ended("trained", "biases") + ended("trained", "last layer")) > 1)
+      "seeds)", min(ended("trained", "biases") + ended("trained", "last layer")) > 1, stored=True)
 
 # %%
 recall(
@@ -300,14 +307,14 @@ panels.freeze_panel(title="Freeze from either end")
 
 # %%
 last, first = ([ended("accuracy", f"{end} stages", stages=n) for n in (1, 2, 3)] for end in ("last", "first"))
-claim("from the output, each further stage answers more questions (4 stored seeds)",
-      holds(last[1], last[0]) and holds(last[2], last[1]))
-claim("the first two stages answer over 30 points more than the last two (4 stored seeds)",
-      np.mean(first[1]) - np.mean(last[1]) > 0.3)
-claim("and come within 5 points of everything (4 stored seeds)",
-      np.mean(answers["everything"]) - np.mean(first[1]) < 0.05)
-claim("the embeddings alone answer over 10 points more than the last two stages (4 stored seeds)",
-      np.mean(first[0]) - np.mean(last[1]) > 0.1)
+claim("the last stage answers under 15 %, the last two 30 to 40 %, the last three over 90 % (4 stored seeds)",
+      max(last[0]) < 0.15 and 0.3 < min(last[1]) and max(last[1]) < 0.4 and min(last[2]) > 0.9, stored=True)
+claim("the first two stages answer over 30 points more than the last two, in each of 4 stored seeds",
+      min(np.subtract(first[1], last[1])) > 0.3, stored=True)
+claim("and come within 5 points of everything, in each of 4 stored seeds",
+      max(np.subtract(answers["everything"], first[1])) < 0.05, stored=True)
+claim("the embeddings alone answer over 10 points more than the last two stages, in each of 4 stored seeds",
+      min(np.subtract(first[0], last[1])) > 0.1, stored=True)
 
 # %%
 recall(
@@ -429,17 +436,11 @@ claim("six of the eight matrices need over 14, and all over 6",
       sorted(needed.values())[2] > 14 and min(needed.values()) > 6, fewest=min(needed.values()))
 
 # %%
-claim("LoRA of rank 4 comes within 5 points of everything all the same (4 stored seeds)",
-      np.mean(stored) - np.mean(ended("accuracy", "LoRA", rank=4, lr=1e-2)) < 0.05)
-
-
-def of_lora(measured, rank):
-    """The mean over four learning rates, seed by seed."""
-    return np.mean([ended(measured, "LoRA", rank=rank, lr=lr) for lr in (1e-3, 2e-3, 5e-3, 1e-2)], axis=0)
-
-
-claim("averaged over four learning rates, rank 4 answers more than rank 1, and rank 16 more than both (4 stored seeds)",
-      holds(of_lora("accuracy", 4), of_lora("accuracy", 1)) and holds(of_lora("accuracy", 16), of_lora("accuracy", 4)))
+claim("LoRA of rank 4 comes within 5 points of everything all the same, in each of 4 stored seeds",
+      max(np.subtract(stored, ended("accuracy", "LoRA", rank=4, lr=1e-2))) < 0.05, stored=True)
+for rank in (1, 4, 16):
+    shares = ended("accuracy", "LoRA", rank=rank, lr=1e-2)
+    print(f"rank {rank:2}: four stored runs answer {', '.join(f'{share:.0%}' for share in shares)}")
 
 # %%
 recall(
@@ -506,26 +507,25 @@ panels.frontier_panel(studies.stored("what_moves"), title="The frontier, stored 
 rates = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3)
 old = {lr: ended("old", lr=lr, counted="the answer") for lr in rates}
 new = {lr: ended("accuracy", lr=lr, counted="the answer") for lr in rates}
-claim("the larger the learning rate, the more is forgotten, over all five (4 stored seeds)",
-      all(holds(old[more], old[less]) for less, more in zip(rates, rates[1:], strict=False)))
+claim("the larger the learning rate, the more is forgotten: of five, each of 4 runs is above all 4 of the rate below",
+      all(min(old[more]) > max(old[less]) for less, more in zip(rates, rates[1:], strict=False)), stored=True)
 claim("at 0.002 the old loss ends above the bigram level, and at 0.005 above ln V (4 stored seeds)",
-      min(old[2e-3]) > levels["bigram"] and min(old[5e-3]) > levels["ln V"])
-claim("0.001 forgets at least half a nat less than 0.002, and answers within 6 points as many (4 stored seeds)",
-      np.mean(old[2e-3]) - np.mean(old[1e-3]) > 0.5 and np.mean(new[2e-3]) - np.mean(new[1e-3]) < 0.06)
+      min(old[2e-3]) > levels["bigram"] and min(old[5e-3]) > levels["ln V"], stored=True)
+claim("0.001 forgets at least half a nat less than 0.002, in each of 4 stored seeds",
+      min(np.subtract(old[2e-3], old[1e-3])) > 0.5, stored=True)
+claim("and answers at most 6 points fewer, in each of 4 stored seeds", max(np.subtract(new[2e-3], new[1e-3])) < 0.06,
+      stored=True)
 
 # %%
 for rank, own, lr in ((1, 5e-3, 5e-4), (4, 2e-3, 5e-4), (4, 5e-3, 1e-3), (16, 2e-3, 5e-4), (16, 5e-3, 1e-3)):
     share, lost = (ended(name, "LoRA", rank=rank, lr=own) for name in ("accuracy", "old"))
-    claim(f"LoRA of rank {rank} at {own:g} is within 3 points of everything at {lr:g}, and forgets more (4 seeds)",
-          abs(np.mean(share) - np.mean(new[lr])) < 0.03 and holds(lost, old[lr]))
+    print(f"LoRA of rank {rank} at {own:g}, minus everything at {lr:g}:", f"  right answers {interval(share, new[lr])}",
+          f"  old loss      {interval(lost, old[lr])}", sep="\n")
 
 # %%
-shares, losses = ([ended(name, "LoRA", rank=rank, lr=1e-3) for rank in (1, 4, 16)] for name in ("accuracy", "old"))
-claim("at 0.001, LoRA of each rank answers over 20 points fewer than everything at 0.0005, and forgets no less (4 "
-      "stored seeds)", max(map(np.mean, shares)) < np.mean(new[5e-4]) - 0.2
-      and not any(holds(old[5e-4], lost) for lost in losses))
-claim("averaged over four learning rates, rank 1 forgets more than rank 16 (4 stored seeds)",
-      holds(of_lora("old", 1), of_lora("old", 16)))
+shares = [ended("accuracy", "LoRA", rank=rank, lr=1e-3) for rank in (1, 4, 16)]
+claim("at 0.001, LoRA of each rank answers over 20 points fewer than everything at 0.0005 (4 stored seeds)",
+      max(map(max, shares)) < min(new[5e-4]) - 0.2, stored=True)
 
 # %%
 def turned(knob, measured):
@@ -533,7 +533,7 @@ def turned(knob, measured):
 
 
 claim("a learning rate turned down to 0.0002 after 150 steps brings nothing back: the old loss ends within 0.1 nats of "
-      "where it was (4 stored seeds)", max(abs(turned("lr", "old") - turned("lr", "old at 150"))) < 0.1)
+      "where it was (4 stored seeds)", max(abs(turned("lr", "old") - turned("lr", "old at 150"))) < 0.1, stored=True)
 
 # %%
 told = [questions.task_recipe(task="letters").start(seed) for seed in range(3)]
@@ -545,7 +545,7 @@ claim("75 steps on letters: they are under 0.8 nats, and the stories, 0.49 befor
 
 # %%
 claim("with every word counted, too, the old loss ends above the bigram level at 0.002 (4 stored seeds)",
-      min(ended("old", lr=2e-3, counted="every word")) > levels["bigram"])
+      min(ended("old", lr=2e-3, counted="every word")) > levels["bigram"], stored=True)
 
 # %%
 recall(
@@ -564,10 +564,11 @@ recall(
 # few points of accuracy. Turned down later, it only keeps what is left, since nothing pulls the weights back. Above
 # ln V, the fine-tuned model is worse on stories than one that has never seen any: it is sure of the wrong words.
 #
-# The claims on LoRA go against a title, *LoRA Learns Less and Forgets Less* (Biderman et al. 2024). That is a
-# **catch**: at four learning rates of LoRA against five of full training, a small rank learns less, as they found, and
-# does not forget less. Where both answer as many questions, full training at a lower learning rate has forgotten less.
-# A likely reason: few directions must be moved far. Their models are larger, and their runs longer.
+# What the stored runs of LoRA show goes against a title, *LoRA Learns Less and Forgets Less* (Biderman et al. 2024).
+# That is a **catch**: with the learning rates above, a small rank learns less, as they found. But where both answer
+# about as many questions, full training at a lower learning rate has forgotten less on average, in these four runs
+# from one pretrained model. Whether another one would show the same we have not tested. A likely reason: few directions
+# must be moved far. Their models are larger, and their runs longer.
 #
 # Frozen stages do little better: of all of them, only the first three reach beyond the line, and of LoRA only rank 16
 # at 0.01, by less than its seeds differ. Fewest weights is not least forgetting: the biases, at 0.02, end at 5 nats,
@@ -586,7 +587,7 @@ recall(
 #   mean, over stories, of the square of the gradient of ln p. At each place of a story the model draws a next word of
 #   its own, and p is the probability of all these draws. In words: if a small move of the weight changes the
 #   probabilities of the words much, F is large.
-# - **LoRA** might hold back by itself, since its update has few directions. Section 4 found that here it does not.
+# - **LoRA** might hold back by itself, since its update has few directions. In the runs of section 4 it did not.
 #
 # L2 and EWC are two **anchors**. In the loss of this section a row counts as much as any other, whether it has one
 # target or forty.
@@ -696,38 +697,35 @@ def kept_at(measured, **changes):
 before = held_out_loss(story_gpt)
 rise, replayed = kept_at("old") - before, kept_at("old", replay=0.05) - before
 claim("with nothing to hold it, the old loss ends over three times as high (4 stored seeds)",
-      min(kept_at("old")) > 3 * before)
-claim("5 % replay removes over 80 % of this rise (4 stored seeds)", max(replayed / rise) < 0.2)
+      min(kept_at("old")) > 3 * before, stored=True)
+claim("5 % replay removes over 80 % of this rise (4 stored seeds)", max(replayed / rise) < 0.2, stored=True)
 claim("and 1 %, about 50 stories in all, over two thirds (4 stored seeds)",
-      max((kept_at("old", replay=0.01) - before) / rise) < 1 / 3)
-claim("5 % costs under 3 points of the answers (4 stored seeds)",
-      np.mean(kept_at("accuracy")) - np.mean(kept_at("accuracy", replay=0.05)) < 0.03)
+      max((kept_at("old", replay=0.01) - before) / rise) < 1 / 3, stored=True)
+claim("5 % costs under 3 points of the answers, in each of 4 stored seeds",
+      max(kept_at("accuracy") - kept_at("accuracy", replay=0.05)) < 0.03, stored=True)
 
 # %%
-claim("5 % replay forgets less than the strong EWC (10) and the strong L2 (0.1), and answers more (4 stored seeds)",
-      all(holds(kept_at("old", **held), kept_at("old", replay=0.05))
-          and holds(kept_at("accuracy", replay=0.05), kept_at("accuracy", **held))
-          for held in ({"ewc": 10.0}, {"l2": 0.1})))
+claim("with 5 % replay the old loss ends below 0.7, with the strong EWC (10) or L2 (0.1) above (4 stored seeds)",
+      max(kept_at("old", replay=0.05)) < 0.7 < min([*kept_at("old", ewc=10.0), *kept_at("old", l2=0.1)]), stored=True)
 lost = {step: turned("replay", step) - before for step in ("old at 150", "old at 175", "old")}
 claim("turned on after 150 steps, it takes back over half of the rise in 25 steps, and over 80 % by the end (4 stored "
-      "seeds)", max(lost["old at 175"] / lost["old at 150"]) < 0.5 and max(lost["old"] / lost["old at 150"]) < 0.2)
+      "seeds)", max(lost["old at 175"] / lost["old at 150"]) < 0.5 and max(lost["old"] / lost["old at 150"]) < 0.2,
+      stored=True)
 
 # %%
-lower = {name: kept_at(name, lr=1e-3) for name in ("accuracy", "old")}  # half the learning rate, and nothing else
-for name, held in {"EWC": {"ewc": 1.0}, "L2 to the start": {"l2": 0.01}}.items():
-    claim(f"{name} answers as many questions as half the learning rate does, and forgets less (4 stored seeds)",
-          holds(lower["old"], kept_at("old", **held)) and not holds(lower["accuracy"], kept_at("accuracy", **held)))
-lowest = {name: kept_at(name, lr=5e-4) for name in ("accuracy", "old")}  # a quarter
-for name, held in {"EWC": {"ewc": 10.0}, "L2 to the start": {"l2": 0.1}}.items():
-    claim(f"a strong {name} answers more than a quarter of the learning rate does, and forgets less (4 stored seeds)",
-          holds(lowest["old"], kept_at("old", **held)) and holds(kept_at("accuracy", **held), lowest["accuracy"]))
+weak, strong = ([{"ewc": ewc}, {"l2": l2}] for ewc, l2 in ((1.0, 0.01), (10.0, 0.1)))  # EWC, L2 to the start
+claim("at half the learning rate the old loss ends above 1.2, with a weak EWC or L2 below 1.1 (4 stored seeds)",
+      min(kept_at("old", lr=1e-3)) > 1.2 and max(max(kept_at("old", **held)) for held in weak) < 1.1, stored=True)
+claim("a strong EWC or L2 ends below 0.8 and answers over 88 % (4 stored seeds)",
+      max(max(kept_at("old", **held)) for held in strong) < 0.8
+      and min(min(kept_at("accuracy", **held)) for held in strong) > 0.88, stored=True)
+claim("a quarter of the learning rate ends above 0.8 and answers under 88 % (4 stored seeds)",
+      min(kept_at("old", lr=5e-4)) > 0.8 and max(kept_at("accuracy", lr=5e-4)) < 0.88, stored=True)
 
 # %%
-strengths = ((1.0, 0.01), (3.0, 0.03), (10.0, 0.1))  # of EWC and of L2, that forget about as much
-claim("EWC answers more than L2 at each of three strengths, by under 5 points, and forgets no more (4 stored seeds)",
-      all(holds(kept_at("accuracy", ewc=ewc), kept_at("accuracy", l2=l2))
-          and np.mean(kept_at("accuracy", ewc=ewc) - kept_at("accuracy", l2=l2)) < 0.05
-          and not holds(kept_at("old", ewc=ewc), kept_at("old", l2=l2)) for ewc, l2 in strengths))
+for ewc, l2 in ((1.0, 0.01), (3.0, 0.03), (10.0, 0.1)):  # that forget about as much
+    print(f"EWC {ewc:g} minus L2 {l2:g}:", *(f"  {what} {interval(kept_at(name, ewc=ewc), kept_at(name, l2=l2))}"
+          for what, name in (("right answers", "accuracy"), ("old loss     ", "old"))), sep="\n")
 
 # %%
 recall(
@@ -738,13 +736,15 @@ recall(
 )
 
 # %% [markdown]
-# On this task both anchors beat a lower learning rate, and replay beats the strong anchors on both tasks, for one row
-# in twenty. Even one in a hundred removes most of the rise, and in large models it is enough (Bethune et al. 2025). And
-# what was forgotten comes back fast: after 150 steps without it, 25 steps with replay, about 20 old stories in all,
-# take back over half of the rise. A likely reason: much of it is still in the weights, and only its use has changed.
+# In these runs both anchors forget less than a lower learning rate, and replay forgets less than the strong anchors,
+# for one row in twenty. Even one in a hundred removes most of the rise, and in large models it is enough (Bethune et
+# al. 2025). And what was forgotten comes back fast: after 150 steps without it, 25 steps with replay, about 20 old
+# stories in all, take back over half of the rise. A likely reason: much of it is still in the weights, and only its
+# use has changed.
 #
 # Anchors are what remains where the old data is gone. EWC needs it once, for F, and L2 never. What F adds to plain
-# distance is one or two points of the answers: most of the gain is in not going far.
+# distance is about one or two points of the answers in the four stored runs, whose intervals the last cell shows. We
+# claim nothing about so little: most of the gain is in not going far.
 
 # %% [markdown]
 # ## 6. A random head distorts good features
@@ -789,24 +789,30 @@ def worlds_of(method, measured, lr=3e-3, steps=300):
 
 probe, full, both = ({name: worlds_of(method, name) for name in ("inside", "outside", "drift")}
                      for method in ("probe", "full", "probe then full"))
-claim("inside, full fine-tuning beats the probe (10 stored seeds)", holds(full["inside"], probe["inside"]))
-claim("outside, it names over 10 points fewer digits than the probe (10 stored seeds)",
-      np.mean(probe["outside"]) - np.mean(full["outside"]) > 0.1)
-claim("probe then full beats full, inside and outside (10 stored seeds)",
-      holds(both["inside"], full["inside"]) and holds(both["outside"], full["outside"]))
+pair = full["inside"], probe["inside"]
+claim("inside, full fine-tuning beats the probe", above(*pair), found=interval(*pair), unit="points")
+claim("outside, it names over 10 points fewer digits than the probe",
+      above(probe["outside"], np.add(full["outside"], 0.1)),
+      found=interval(probe["outside"], full["outside"]), unit="points")
+pairs = [(both[where], full[where]) for where in ("inside", "outside")]
+claim("probe then full beats full, inside and outside", all(above(*pair) for pair in pairs),
+      found=[interval(*pair) for pair in pairs], unit="points")
 
 # %%
-claim("and so it does at a third of the learning rate (10 stored seeds)",
-      all(holds(worlds_of("probe then full", where, 1e-3), worlds_of("full", where, 1e-3))
-          for where in ("inside", "outside")))
 claim("full fine-tuning moves the features over twice as far (10 stored seeds)",
-      min(full["drift"]) > 2 * max(both["drift"]))
-claim("and yet the probe alone stays best outside (10 stored seeds)", holds(probe["outside"], both["outside"]))
+      min(full["drift"]) > 2 * max(both["drift"]), stored=True)
+pair = probe["outside"], both["outside"]
+claim("and yet the probe alone stays best outside", above(*pair), found=interval(*pair), unit="points")
+pairs = [[worlds_of(method, where, 1e-3) for method in ("probe then full", "full")] for where in ("inside", "outside")]
+claim("probe then full beats full at a third of the learning rate, too, inside and outside",
+      all(above(*pair) for pair in pairs), found=[interval(*pair) for pair in pairs], unit="points")
 
 # %%
-claim("probe then full also beats full with 600 steps, as many as both parts have, at both learning rates (10 stored "
-      "seeds)", all(holds(worlds_of("probe then full", where, lr), worlds_of("full", where, lr, steps=600))
-                    for where in ("inside", "outside") for lr in (3e-3, 1e-3)))
+for lr in (3e-3, 1e-3):
+    pairs = [(worlds_of("probe then full", where, lr), worlds_of("full", where, lr, steps=600))
+             for where in ("inside", "outside")]
+    claim(f"at {lr:g} it also beats full with 600 steps, as many as both parts have, inside and outside",
+          all(above(*pair) for pair in pairs), found=[interval(*pair) for pair in pairs], unit="points")
 
 # %%
 again = studies.run_point("distortion", method="probe then full", examples=400, lr=3e-3, seed=0)
@@ -860,14 +866,19 @@ def along(name, alpha):
 
 
 rise = {alpha: along("old", alpha) - before for alpha in (0.5, 1)}
-claim("halfway, under a third of the rise of the old loss is there (4 stored seeds)", max(rise[0.5] / rise[1]) < 1 / 3)
-claim("and over half of the answers (4 stored seeds)", min(along("accuracy", 0.5) / along("accuracy", 1)) > 0.5)
-claim("but a quarter of the learning rate forgets the same, within 0.1 nats, and answers over 10 points more (4 stored "
-      "seeds)", abs(np.mean(along("old", 0.5) - kept_at("old", lr=5e-4))) < 0.1
-      and np.mean(kept_at("accuracy", lr=5e-4) - along("accuracy", 0.5)) > 0.1)
-claim("and EWC beats three quarters of the way on both tasks (4 stored seeds)",
-      holds(along("old", 0.75), kept_at("old", ewc=1.0))
-      and holds(kept_at("accuracy", ewc=1.0), along("accuracy", 0.75)))
+claim("halfway, under a third of the rise of the old loss is there (4 stored seeds)", max(rise[0.5] / rise[1]) < 1 / 3,
+      stored=True)
+claim("and over half of the answers (4 stored seeds)", min(along("accuracy", 0.5) / along("accuracy", 1)) > 0.5,
+      stored=True)
+claim("but a quarter of the learning rate forgets the same, within 0.1 nats, and answers over 10 points more, in each "
+      "of 4 stored seeds", max(abs(along("old", 0.5) - kept_at("old", lr=5e-4))) < 0.1
+      and min(kept_at("accuracy", lr=5e-4) - along("accuracy", 0.5)) > 0.1, stored=True)
+
+# %%
+claim("three quarters of the way, the old loss is above 1.3, and EWC (1) ends below 1.1 (4 stored seeds)",
+      min(along("old", 0.75)) > 1.3 and max(kept_at("old", ewc=1.0)) < 1.1, stored=True)
+claim("with over 94 % of the answers, where three quarters of the way has fewer (4 stored seeds)",
+      min(kept_at("accuracy", ewc=1.0)) > 0.94 > max(along("accuracy", 0.75)), stored=True)
 
 # %%
 start, quarter, end = (questions.answers(finetuning.interpolate(story_gpt, tuned, alpha))["new"]
@@ -915,11 +926,13 @@ def soup(measured, starts, count=2):
     return np.array(studies.column("averages", measured, starts=starts, count=count))
 
 
-claim("from one start, the average of two or four is within a point of its members (8 stored seeds)",
-      all(abs(np.mean(soup("average", "one", n) - soup("members", "one", n))) < 0.01 for n in (2, 4)))
+pairs = [(soup("average", "one", count), soup("members", "one", count)) for count in (2, 4)]
+claim("from one start, the average of two or four is within a point of its members",
+      all(same(*pair, within=0.01) for pair in pairs), found=[interval(*pair, 0.9) for pair in pairs], unit="points")
 claim("from several starts, two lose over 10 points, in each of 8 stored seeds",
-      min(soup("members", "several") - soup("average", "several")) > 0.1)
-claim("and four lose more than two (8 stored seeds)", holds(soup("average", "several"), soup("average", "several", 4)))
+      min(soup("members", "several") - soup("average", "several")) > 0.1, stored=True)
+pair = soup("average", "several"), soup("average", "several", 4)
+claim("and the average of four names fewer than that of two", above(*pair), found=interval(*pair), unit="points")
 
 # %%
 recall(
@@ -960,19 +973,23 @@ def named(start, examples=100, steps=150):
     return studies.column("negative", "accuracy", start=start, examples=examples, steps=steps)
 
 
-claim("a start that knows the same digits helps (8 stored seeds)", holds(named("the same digits"), named("random")))
-claim("a start that knows scrambled pixels harms (8 stored seeds)", holds(named("random"), named("scrambled pixels")))
-claim("with four times the steps, the harm is under a third of that (8 stored seeds)",
-      np.mean(named("random", steps=600)) - np.mean(named("scrambled pixels", steps=600))
-      < (np.mean(named("random")) - np.mean(named("scrambled pixels"))) / 3)
+pair = named("the same digits"), named("random")
+claim("a start that knows the same digits helps", above(*pair), found=interval(*pair), unit="points")
+pair = named("random"), named("scrambled pixels")
+claim("a start that knows scrambled pixels harms", above(*pair), found=interval(*pair), unit="points")
+later = [named(start, steps=600) for start in ("random", "scrambled pixels")]
+claim("with four times the steps, it makes a difference of less than 2 points", same(*later, within=0.02),
+      found=interval(*later, 0.9), unit="points")
 
 # %%
 seen, digits = transfer.PRETRAINED["scrambled pixels"](*data.digits_split()[2:4])
 claim("the scrambled start names over 90 % of held-out scrambled digits",
       (transfer.pretrained("scrambled pixels")(seen).argmax(-1) == digits).float().mean().item() > 0.9)
-claim("one that names the next digit harms with 10 examples, and not with 100 and 600 steps (8 stored seeds)",
-      holds(named("random", 10), named("the next digit", 10))
-      and not holds(named("random", steps=600), named("the next digit", steps=600)))
+pair = named("random", 10), named("the next digit", 10)
+claim("one that names the next digit harms with 10 examples", above(*pair), found=interval(*pair), unit="points")
+pair = [named(start, steps=600) for start in ("random", "the next digit")]
+claim("with 100 examples and 600 steps, it makes a difference of less than 2 points", same(*pair, within=0.02),
+      found=interval(*pair, 0.9), unit="points")
 
 # %%
 recall(
@@ -1019,7 +1036,7 @@ def asked(examples):
 
 
 claim("questions, too, spread: with 100 the luckiest of 8 stored seeds is over 10 points ahead, with 300 under 3",
-      np.ptp(asked(100)) > 0.1 and np.ptp(asked(300)) < 0.03)
+      np.ptp(asked(100)) > 0.1 and np.ptp(asked(300)) < 0.03, stored=True)
 
 # %%
 recall(

@@ -27,7 +27,7 @@ def sources_points() -> Iterator[Row]:
     rows += [narrow | {"temperature": temperature} for temperature in (1.0, 10.0)]
     for seed, row in itertools.product(range(10), rows):
         yield row | {"seed": seed}
-    for seed in range(5):  # 43 times the steps
+    for seed in range(8):  # 43 times the steps
         yield few | {"source": "labels, equal compute", "seed": seed}
 
 
@@ -39,7 +39,7 @@ def sources_point(*, seed: int, **settings) -> Row:
 
 def left_out_points() -> Iterator[Row]:
     """A student that never sees one class, for each of the ten, taught and with labels."""
-    for seed, left_out in itertools.product(range(5), range(digits.CLASSES)):
+    for seed, left_out in itertools.product(range(8), range(digits.CLASSES)):
         yield {"source": "teacher", "left_out": left_out, "seed": seed}
     for seed, left_out in itertools.product(range(2), range(digits.CLASSES)):
         yield {"source": "labels", "left_out": left_out, "seed": seed}
@@ -59,7 +59,7 @@ def few_labels_points() -> Iterator[Row]:
     sources = [(source, size) for source in ("teacher", "teacher's best guess") for size in (50, 200, 1257)]
     for seed, (source, size) in itertools.product(range(10), [*sources, ("labels", 1257), ("own guess", 1257)]):
         yield {"source": source, "transfer": size, "seed": seed}
-    for seed in range(3):
+    for seed in range(8):
         yield {"source": "labels, equal compute", "transfer": 1257, "seed": seed}
 
 

@@ -37,7 +37,7 @@ def copied_point(*, seed: int, **settings) -> Row:
 
 def hint_points() -> Iterator[Row]:
     """Without a hint, and with one of each weight."""
-    for seed, weight in itertools.product(range(4), (0.0, 0.001, 0.1)):
+    for seed, weight in itertools.product(range(8), (0.0, 0.001, 0.1)):
         yield {"hint_weight": weight, "steps": 300, "seed": seed}
 
 

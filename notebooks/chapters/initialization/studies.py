@@ -237,8 +237,8 @@ def map_name(depth: int, scale: float) -> str:
 
 
 def map_points() -> Iterator[Row]:
-    """The whole map, over five seeds."""
-    yield from ({"seed": seed} for seed in range(5))
+    """The whole map, over eight seeds."""
+    yield from ({"seed": seed} for seed in range(8))
 
 
 def map_point(*, seed: int) -> Row:
@@ -249,8 +249,8 @@ def map_point(*, seed: int) -> Row:
 
 
 def map_rate_points() -> Iterator[Row]:
-    """The deep half of the map at other learning rates, over five seeds."""
-    for seed, lr, depth in itertools.product(range(5), (0.003, 0.01, 0.1), MAP_DEPTHS[2:]):
+    """The deep half of the map at other learning rates, over eight seeds."""
+    for seed, lr, depth in itertools.product(range(8), (0.003, 0.01, 0.1), MAP_DEPTHS[2:]):
         yield {"depth": depth, "lr": lr, "seed": seed}
 
 

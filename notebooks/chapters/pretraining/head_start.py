@@ -12,7 +12,7 @@ from ..stories import QUESTION_LR, question_recipe
 
 def points() -> Iterator[dict]:
     """Both starts over number of examples, and scratch with five times the steps."""
-    for seed, examples, start in itertools.product(range(4), (30, 100, 300, 1000, 3000), QUESTION_LR):
+    for seed, examples, start in itertools.product(range(8), (30, 100, 300, 1000, 3000), QUESTION_LR):
         yield {"start": start, "examples": examples, "steps": 300, "seed": seed}
     for seed in range(3):
         yield {"start": "scratch", "examples": 3000, "steps": 1500, "seed": seed}

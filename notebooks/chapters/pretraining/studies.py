@@ -19,13 +19,13 @@ from . import copying, head_start
 
 
 def schedule_points() -> Iterator[Row]:
-    """Learning rates, horizons of the cosine, and warmup, over ten seeds; two horizons in longer runs, over five."""
+    """Learning rates, horizons of the cosine, and warmup, over ten seeds; two horizons in longer runs, over eight."""
     base = {"lr": 5e-3, "warmup": 50, "horizon": 400, "steps": 400}
     changes = [{"lr": lr} for lr in (3e-4, 2e-3, 5e-3, 2e-2, 1e-1)]
     changes += [{"horizon": 800}, {"horizon": 1600}, {"warmup": 0}, {"lr": 2e-2, "warmup": 0}]
     for seed, change in itertools.product(range(10), changes):
         yield base | change | {"seed": seed}
-    for seed, horizon in itertools.product(range(5), (1000, 4000)):
+    for seed, horizon in itertools.product(range(8), (1000, 4000)):
         yield base | {"horizon": horizon, "steps": 1000, "seed": seed}
 
 
