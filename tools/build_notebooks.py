@@ -33,6 +33,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"  # without a kernel it reads "model not found"
 KEPT = ("text/plain", "text/html", "text/markdown", "text/latex", "image/png")
 CELL_TIMEOUT = 600  # seconds
+ANSWERS = ("recall(", "quiz(")  # their source says what the learner is asked: it is stored folded
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -53,6 +54,8 @@ def read_source(path: Path) -> NotebookNode:
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note on the source's blank lines
         if cell.cell_type == "markdown" and cell.source.startswith(("# ", "## ")):
             cell.metadata["slideshow"] = {"slide_type": "slide"}  # with nbconvert, a section is a slide
+        if cell.cell_type == "code" and cell.source.startswith(ANSWERS):
+            cell.metadata["jupyter"] = {"source_hidden": True}
         cell.id = _cell_id(cell, seen)
     return notebook
 
