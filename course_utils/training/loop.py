@@ -35,6 +35,7 @@ from course_utils.values import one_of
 Measure = Callable[[nn.Module, torch.Generator], "float | str | Mapping[str, float]"]
 DIVERGED = 1_000.0  # a loss this many times the first one (or one nat) will not come back
 MOST = sys.float_info.max  # infinity is above any limit
+MOST_FLOAT32 = torch.finfo(torch.float32).max
 HOLD = 0.02  # seconds that a run without pictures keeps the global generators: to exchange them takes 60 us
 
 
@@ -194,10 +195,10 @@ class Run:
         if not hasattr(factor, "__float__"):
             raise TypeError(f"schedule gave {kind_of(factor)} at step {self.step_count}: expected a factor, as 1.0")
         for group in self.optimizer.param_groups:
-            group["lr"] = self.knobs["lr"] * group.get("rate", 1.0) * factor
-            group["weight_decay"] = self.knobs["weight_decay"] * group["decays"]
+            group["lr"] = _in_float32(self.knobs["lr"] * group.get("rate", 1.0) * factor)
+            group["weight_decay"] = _in_float32(self.knobs["weight_decay"] * group["decays"])
             if "momentum" in self.knobs:
-                group["momentum"] = self.knobs["momentum"]
+                group["momentum"] = _in_float32(self.knobs["momentum"])
         with getattr(self.model, "stepping", nullcontext)():
             self.optimizer.step()
 
@@ -258,6 +259,11 @@ class Run:
 def _plain(value: float) -> float | None:
     """JSON has no infinity: a limit that is off, as ``clip``, is null there."""
     return None if value == math.inf else value
+
+
+def _in_float32(value: float) -> float:
+    """The value, or the largest that float32 has: of more, PyTorch says "cannot be converted", and not "diverged"."""
+    return max(-MOST_FLOAT32, min(value, MOST_FLOAT32))
 
 
 def divergence(first: float) -> float:

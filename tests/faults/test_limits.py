@@ -196,3 +196,14 @@ def test_numbers_of_every_kind_are_numbers():
     for lr in (1, torch.tensor(0.1), np.float32(0.1), Fraction(1, 10)):
         run = Experiment(model=lambda g: MLP([4, 3]), batches=rows, knobs={"lr": lr}, steps=1).start(0)
         assert training.finish(run).status == "finished" and type(run.knobs["lr"]) in (int, float)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("knobs", [{"lr": 1e300}, {"weight_decay": 1e300}, {"momentum": 1e300},
+                                   {"lr": 1e39, "clip": 1e300}])  # fmt: skip
+def test_a_knob_that_float32_has_no_number_for_diverges(optimizer, knobs):
+    if "momentum" in knobs and optimizer != "sgd":
+        knobs = {"lr": 1e300, "clip": 1e-300}
+    start = {"lr": 0.1} | knobs
+    found = training.fit(lambda g: MLP([4, 8, 3]), rows, steps=5, lr=start.pop("lr"), knobs=start, optimizer=optimizer)
+    assert found.status == "diverged"
