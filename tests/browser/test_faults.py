@@ -14,9 +14,11 @@ import pytest
 from course_utils.live.figure import FOLDER, plotly_library
 from tests.browser.lab import Notebook, Server, free_port, wait_for_port
 
-DRAWS_WITHIN = 60  # seconds, of a page six times slower than the machine that runs all tests
+DRAWS_WITHIN = 180  # seconds: of a page six times slower than a machine that may have other work. It once was for ever
 RELOADS = int(os.environ.get("COURSE_RELOADS", 2))  # 20 and a busy loop beside it: minutes
 SLOWER = 6
+# What ipywidgets and anywidget say of a model that was not up in two seconds; its card is drawn all the same.
+GIVEN_UP = ("widget model not found", "[anywidget] Failed to initialize model")
 
 
 @pytest.fixture
@@ -50,6 +52,7 @@ def test_a_slow_page_is_reloaded_again_and_again(saved, trains):
     panel.wait_step(1)
     slowed = saved.page.context.new_cdp_session(saved.page)
     slowed.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+    saved.page.set_default_timeout(1000 * DRAWS_WITHIN)
     for _ in range(RELOADS):
         panel = reload_(saved)
     slowed.send("Emulation.setCPUThrottlingRate", {"rate": 1})
@@ -59,7 +62,7 @@ def test_a_slow_page_is_reloaded_again_and_again(saved, trains):
     panel.wait(lambda: panel.number("step") > step, "a step")
     assert views(saved) == 1 and saved.trainers() == trains
     assert "Unknown subshell" not in saved.server.log.read_text()
-    saved.errors[:] = [one for one in saved.errors if "widget model not found" not in one]  # ipywidgets', put right
+    saved.errors[:] = [one for one in saved.errors if not any(word in one for word in GIVEN_UP)]
 
 
 def test_a_card_that_the_page_gave_up_is_put_back(saved):
