@@ -49,7 +49,7 @@ test: .venv/.test chromium
 	@echo "== 3 of 4: each notebook, run and compared with what it stores"
 	$(PY) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 	@echo "== 4 of 4: the widgets, in a browser"
-	$(PY) -m pytest tests/browser
+	$(PY) -m pytest tests/browser --timeout=900 --timeout-method=thread
 
 check: .venv/.test
 	$(PY) -m ruff check .

@@ -11,6 +11,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser.lab import CHROMIUM_ARGS, ROOT, Notebook, Server, chromium
 
+TERMINAL = pytest.StashKey[object]()
 numbers = itertools.count()
 # A line of a traceback. Jupyter has some of its own in the log, of pages that have left and kernels that start.
 OURS = re.compile(r'File ".*/(?:course_utils|chapters)/.*')
@@ -50,6 +51,8 @@ Explorer(bent, title="Explorer", controls={
     """
 TrainingPanel(recipe, title="Second panel")
 """,
+]
+PICKER = [
     """
 from chapters.pretraining.picker import FilePicker
 
@@ -58,6 +61,19 @@ FilePicker(label="A text:", limit=1000, on_file=lambda name, content: taken.appe
            on_refused=taken.append)
 """,
 ]
+
+
+def pytest_configure(config):
+    config.stash[TERMINAL] = config.pluginmanager.get_plugin("terminalreporter")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Print what failed when it fails: these tests take long, and their end may not be seen."""
+    report = yield
+    if report.failed:
+        item.config.stash[TERMINAL].write_line(f"\n{item.nodeid}, {report.when}:\n{report.longreprtext}")
+    return report
 
 
 def write_notebook(path, texts):
@@ -72,6 +88,7 @@ def server(tmp_path_factory):
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".*", "src"))
     write_notebook(home / "notebooks" / "panels.ipynb", CELLS)
+    write_notebook(home / "notebooks" / "picker.ipynb", PICKER)
     running = Server(home / "notebooks", home / "server.log")
     yield running
     running.close()

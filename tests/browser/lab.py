@@ -20,6 +20,9 @@ CHROMIUM_ARGS = [
 ]  # fmt: skip
 TOKEN = "test"
 WINDOW = {"width": 1300, "height": 1600}
+ANSWERS_WITHIN = 90  # seconds, for a kernel: the page itself would wait for ever
+WITHIN = f"""(promise) => Promise.race([promise, new Promise((_, fail) => setTimeout(
+  () => fail(new Error('no answer of the kernel within {ANSWERS_WITHIN} s')), {1000 * ANSWERS_WITHIN}))])"""
 # The notebook in front: its kernel, and a way to run code there that no cell shows.
 KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
 EXECUTE = f"""async (code) => {{
@@ -29,17 +32,17 @@ EXECUTE = f"""async (code) => {{
     if (message.header.msg_type === 'stream') printed += message.content.text;
     if (message.header.msg_type === 'error') printed += message.content.traceback.join('\\n');
   }};
-  await future.done;
+  await ({WITHIN})(future.done);
   return printed;
 }}"""
 # Run one cell again, and wait for the panel that takes the place of the old one.
-RUN_CELL = """async (index) => {
+RUN_CELL = f"""async (index) => {{
   const notebook = window.jupyterapp.shell.currentWidget.content;
   const cell = notebook.widgets[index].node;
-  cell.querySelectorAll('.cu-panel').forEach((old) => { old.dataset.old = 'yes'; });
+  cell.querySelectorAll('.cu-panel').forEach((old) => {{ old.dataset.old = 'yes'; }});
   notebook.activeCellIndex = index;
-  await window.jupyterapp.commands.execute('notebook:run-cell');
-}"""
+  await ({WITHIN})(window.jupyterapp.commands.execute('notebook:run-cell'));
+}}"""
 DRAWN = """(index) => window.jupyterapp.shell.currentWidget.content.widgets[index].node
   .querySelector('.cu-panel:not([data-old]) .cu-figure[data-frame]')"""
 
@@ -125,7 +128,10 @@ class Server:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
 
 class Notebook:

@@ -153,7 +153,7 @@ def test_a_killed_kernel_is_said_in_the_panel(browser, own_server):
 
 
 def test_an_upload_is_taken_and_after_a_restart_says_what_to_do(open_notebook):
-    notebook = open_notebook("panels.ipynb")
+    notebook = open_notebook("picker.ipynb")
     notebook.run_all()
     picker, page = notebook.page.locator(".cu-picker"), notebook.page
     picker.scroll_into_view_if_needed()
