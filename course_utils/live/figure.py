@@ -22,6 +22,8 @@ import numpy as np
 import traitlets
 from IPython import get_ipython
 
+from course_utils.live.kernel import keep_listening
+
 FOLDER = Path(__file__).parent
 UNANSWERED = 2  # frames that may be under way to a browser that has not yet drawn them
 PATIENCE = 2.0  # seconds after which a silent browser gets a frame all the same
@@ -74,6 +76,7 @@ class _Cells:
 
 
 _cells = _Cells()
+keep_listening()
 
 
 class LiveFigure(anywidget.AnyWidget):

@@ -11,7 +11,6 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser.lab import CHROMIUM_ARGS, ROOT, Notebook, Server, chromium
 
-TERMINAL = pytest.StashKey[object]()
 numbers = itertools.count()
 # A line of a traceback. Jupyter has some of its own in the log, of pages that have left and kernels that start.
 OURS = re.compile(r'File ".*/(?:course_utils|chapters)/.*')
@@ -63,16 +62,13 @@ FilePicker(label="A text:", limit=1000, on_file=lambda name, content: taken.appe
 ]
 
 
-def pytest_configure(config):
-    config.stash[TERMINAL] = config.pluginmanager.get_plugin("terminalreporter")
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Print what failed when it fails: these tests take long, and their end may not be seen."""
     report = yield
     if report.failed:
-        item.config.stash[TERMINAL].write_line(f"\n{item.nodeid}, {report.when}:\n{report.longreprtext}")
+        terminal = item.config.pluginmanager.get_plugin("terminalreporter")
+        terminal.write_line(f"\n{item.nodeid}, {report.when}:\n{report.longreprtext}")
     return report
 
 

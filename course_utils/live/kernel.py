@@ -1,0 +1,24 @@
+"""What a panel needs of its kernel: that it hears every message."""
+
+from IPython import get_ipython
+
+LOOK_EVERY = 0.1  # seconds
+
+
+def keep_listening() -> None:
+    """Look for messages ten times a second: ipykernel before 7.4 may miss that one has come, and is deaf from then on.
+
+    It sends replies past the stream that reads requests from the same socket, and a request that arrives meanwhile
+    wakes nobody (as ipykernel 7.4, which has other faults, says in `_send_on_shell_channel`).
+    """
+    kernel = getattr(get_ipython(), "kernel", None)
+    thread, stream = getattr(kernel, "shell_channel_thread", None), getattr(kernel, "shell_stream", None)
+    if not thread or not stream:
+        return
+
+    def look():
+        if not stream.closed():
+            stream.flush(limit=1)
+            thread.io_loop.call_later(LOOK_EVERY, look)
+
+    thread.io_loop.add_callback(look)
