@@ -35,7 +35,7 @@ class TrainingPanel(Card):
     trains.  views: what to show.  controls: the panel's own controls, by name.  seeds: offer several seeds.
     model, batches, loss, schedule: what a learner wrote in the place of the recipe's (as in `Experiment`); while it is
     still blank, the recipe's own trains. An error in it stops the run and shows its line.
-    keep: stores the panel's model as the learner's own, and returns what to say of it; gives the panel a button.
+    keep: stores ``panel.model`` as the learner's own, and returns what to say of it; gives the panel a button.
 
     The panel's parts are attributes: ``buttons["start"]``, ``knobs["lr"]``, ``settings["width"]``, ``session``.
     """
@@ -160,9 +160,11 @@ class TrainingPanel(Card):
 
     def reset(self) -> None:
         """Back to step 0: the same first weights and batches; the knobs stay where they stand."""
-        self._note = ""
-        self._load()
-        self._refresh()
+        self._note = "Not begun: the earlier run is still here."
+        try:
+            self._load()
+        finally:
+            self._refresh()
 
     def restart(self) -> None:
         """A new run with the settings as they stand; it trains if the earlier one did."""
@@ -199,7 +201,6 @@ class TrainingPanel(Card):
 
     def keep(self) -> None:
         """Store the model as it stands as the learner's own."""
-        self.pause()
         self._note = self._keep(self)
         self._refresh()
 
@@ -240,8 +241,7 @@ class TrainingPanel(Card):
 
     def save_recording(self, path: str | Path) -> None:
         """Write `recording` as JSON, which `training.replay` reads."""
-        text = json.dumps(self.recording(), indent=1, allow_nan=False)
-        Path(path).expanduser().write_text(text, encoding="utf-8")
+        Path(path).expanduser().write_text(json.dumps(self.recording(), indent=1, allow_nan=False), encoding="utf-8")
 
     # --- behind the controls -------------------------------------------------------------------------------------
 
@@ -252,7 +252,7 @@ class TrainingPanel(Card):
         settings = {name: widget.value for name, widget in self.settings.items()}
         recipes, earlier = self.recipe(**settings), self._recommended
         self.experiment, refused = self.hands.begin(recipes, lambda experiment: self.session.load(experiment, seeds))
-        self.described = settings  # of the runs that are there: what a control shows may have been refused
+        self.described, self._note = settings, ""  # of the runs that are there: a control may show what was refused
         self._recommended = dict(self.session.runs[0].knobs)
         quiet, self._quiet = self._quiet, True  # one new picture at the end, not one for each knob
         for name, widget in self.knobs.items():
@@ -315,9 +315,8 @@ class TrainingPanel(Card):
 
     def texts(self) -> list[tuple[str, str]]:
         """The texts as they stand: (title, body)."""
-        printed = [("Printed by your code", self._workshop.printed)] if self._workshop.printed else []
         shown = [(view.title, view.body(self._traces())) for view in self.views if isinstance(view, TextView)]
-        return shown + printed
+        return shown + [("Printed by your code", self._workshop.printed)] * bool(self._workshop.printed)
 
     def redraw(self) -> None:
         """Show everything as it stands. While a session runs, only its own thread calls this."""

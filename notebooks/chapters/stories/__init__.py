@@ -22,7 +22,6 @@ from .questions import draw_questions, question_rows
 
 HELD_OUT_SEED = 1_000_003  # of stories that nothing trains on
 HELD_OUT = 64  # stories measured on the way, in one pass
-KEPT = 2000  # stories measured for the card of a model that is kept
 WRITTEN = 24  # stories that a model writes to be judged
 LR = 5e-3
 SCHEDULES = ("cosine", "constant")
@@ -232,8 +231,8 @@ def story_panel(
 
 def _for_card(model: GPT) -> tuple[float, str]:
     reads = model.config.context
-    part = f"the first {reads} tokens of " if reads < story_pool(KEPT, HELD_OUT_SEED)[0].shape[1] else ""
-    return held_out_loss(model, stories=KEPT), f"{part}{KEPT:,} held-out stories"
+    part = f"the first {reads} tokens of " if reads < story_pool(500, HELD_OUT_SEED)[0].shape[1] else ""
+    return held_out_loss(model, stories=500), f"{part}500 held-out stories"
 
 
 # --- afterwards: questions about stories ------------------------------------------------------------------------------

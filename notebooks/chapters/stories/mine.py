@@ -39,25 +39,25 @@ def _absolute(folder: str) -> str:
 def keep(panel: TrainingPanel, *, measure: Measure) -> str:
     """Store a panel's model as the learner's own, in place of an earlier one; a sentence on what came of it.
 
-    Of several runs, the first one's is stored.
+    Of several runs, the first one's is stored. Where one trains, it pauses.
     """
-    run, count = panel.session.runs[0], len(panel.session.runs)
+    model, run, count = panel.model, panel.session.runs[0], len(panel.session.runs)
     if run.step_count == 0:
         return "Nothing to keep yet: press Start first."
-    if not isinstance(run.model, GPT):
-        return f"Not kept: a {type(run.model).__name__} is no GPT, and other notebooks start from one."
-    broken = run.status == "diverged" or has_run_away(run.model)
-    loss, on = (math.nan, "") if broken else measure(run.model)
+    if not isinstance(model, GPT):
+        return f"Not kept: a {type(model).__name__} is no GPT, and other notebooks start from one."
+    broken = run.status == "diverged" or has_run_away(model)
+    loss, on = (math.nan, "") if broken else measure(model)
     if not math.isfinite(loss):
         return "Not kept: this run has diverged, its model answers nothing. Press Reset, and lower the learning rate."
     path, which = file(), f"Kept as mine, the first of {count} runs:" if count > 1 else "Kept as mine:"
     try:
         earlier = _earlier(path)
-        checkpoint.save(run.model, path, card=_card(panel, run, f"{loss:.4f} nats per token, on {on}"))
+        checkpoint.save(model, path, card=_card(panel, run, f"{loss:.4f} nats per token, on {on}"))
     except OSError as error:
         return (f"Not kept: {path.parent} cannot be written ({error.strerror or error}). What was there is as it was. "
                 "Make room there, or name another folder in a cell: %env COURSE_MODELS=~/my_models")  # fmt: skip
-    return f"{which} {_told(run.model, path)} {earlier}".rstrip()
+    return f"{which} {_told(model, path)} {earlier}".rstrip()
 
 
 def _card(panel: TrainingPanel, run: Run, loss: str) -> dict[str, object]:
@@ -93,7 +93,7 @@ def _told(model: GPT, path: Path | str) -> str:
     checksum = checkpoint.checksum(model)
     try:
         card = dict(ROW.findall(checkpoint.card(path)))
-        steps, stories = re.match(r"\d+", card["training"])[0], re.match(r"([\d,]+ )?stories", card["data"])[0]
+        steps, stories = int(card["training"].split()[0]), re.match(r"([\d,]+ )?stories", card["data"])[0]
         loss = f"{float(card['held-out loss'].split()[0]):.2f}" + "".join(BEGINNING.findall(card["held-out loss"]))
         known = card["sha256"] == checksum
     except (OSError, ValueError, LookupError, TypeError):  # not there, or not as it was written
@@ -101,7 +101,7 @@ def _told(model: GPT, path: Path | str) -> str:
     if not known:
         return f"its card is missing, or another model's (file {checksum[:8]})."
     kept = f", kept {card['kept']}" if "kept" in card else ""
-    return f"{int(steps):,} steps on {stories}, held-out loss {loss}{kept} (file {checksum[:8]})."
+    return f"{steps:,} step{'s' * (steps != 1)} on {stories}, held-out loss {loss}{kept} (file {checksum[:8]})."
 
 
 # --- to start from one --------------------------------------------------------------------------------------------
