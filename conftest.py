@@ -1,4 +1,5 @@
-"""Notebooks under nbval: each runs as for a learner who has done nothing yet, and its cost is one item more."""
+"""No test touches a learner's own models. Notebooks under nbval: each runs as for a learner who has done nothing yet,
+and its cost is one item more."""
 
 import os
 import tempfile
@@ -26,16 +27,17 @@ class NotebookBudget(pytest.Item):
 
 
 def pytest_configure(config):
-    if config.option.nbval:
-        folder = tempfile.TemporaryDirectory()
-        config.add_cleanup(folder.cleanup)
-        config.stash[PROGRESS] = folder.name
+    folder = tempfile.TemporaryDirectory()
+    config.add_cleanup(folder.cleanup)
+    config.stash[PROGRESS] = folder.name
+    os.environ["COURSE_MODELS"] = f"{folder.name}/models"
 
 
 @pytest.hookimpl(tryfirst=True)  # the kernel takes these over where it starts, in its first cell's set-up
 def pytest_runtest_setup(item):
     if isinstance(item, IPyNbCell):
         os.environ["COURSE_PROGRESS"] = f"{item.config.stash[PROGRESS]}/{item.path.stem}.json"
+        os.environ["COURSE_MODELS"] = f"{item.config.stash[PROGRESS]}/{item.path.stem}"
         os.environ["COURSE_STRICT"] = "1"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def save(model: GPT | MLP, path: str | Path, *, card: dict[str, object]) -> Path
 
     card: what a reader wants to know, e.g. data, steps, seed, held-out loss, floor, command. The shape and the
     checksum are added.  ValueError for a model that no longer has the shape it was built with, and for the bare name
-    of a checkpoint that the course ships; FileExistsError where the .md is something else.
+    of a checkpoint that the course ships; FileExistsError where the .md is something else. Where it cannot be written
+    (OSError), what was there stays.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as packed
 
     if _shipped(path):
         problem = f"{path} is a checkpoint that the course ships, and `load` would give that one"
@@ -43,14 +45,25 @@ def save(model: GPT | MLP, path: str | Path, *, card: dict[str, object]) -> Path
     if changed:
         problem = f"this {type(model).__name__} is not as it was built ({_some(changed)})"
         raise ValueError(f"{problem}: merge its adapters first, or build one of the shape it has now")
-    checksum = _checksum(state)
-    about = {"shape": _shape(model), "sha256": checksum}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata={KEY: json.dumps(about)})
-    rows = {**card, "parameters": sum(tensor.numel() for tensor in state.values()), "sha256": checksum}
+    about = {"shape": _shape(model), "sha256": _checksum(state)}
+    rows = {**card, "parameters": sum(tensor.numel() for tensor in state.values()), "sha256": about["sha256"]}
     lines = [f"# {path.stem}", "", *(f"- {name}: {value}" for name, value in rows.items()), ""]
-    about_it.write_text("\n".join(lines), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _put({path: packed(state, {KEY: json.dumps(about)}), about_it: "\n".join(lines).encode()})
     return path
+
+
+def _put(contents: dict[Path, bytes]) -> None:
+    """Write all files beside their places, then move them there: none is ever there by half."""
+    beside = {path.resolve(): path.resolve().with_name(f".{path.name}.{os.getpid()}") for path in contents}
+    try:
+        for file, content in zip(beside.values(), contents.values(), strict=True):
+            file.write_bytes(content)
+        for path, file in beside.items():
+            os.replace(file, path)
+    finally:
+        for file in beside.values():
+            file.unlink(missing_ok=True)
 
 
 def load(path: str | Path) -> GPT | MLP:
@@ -84,6 +97,11 @@ def load(path: str | Path) -> GPT | MLP:
 def card(path: str | Path) -> str:
     """The model card's text."""
     return _find(path).with_suffix(".md").read_text(encoding="utf-8")
+
+
+def checksum(model: GPT | MLP) -> str:
+    """What a card says of these weights under sha256."""
+    return _checksum(_state(model))
 
 
 ADVICE = "save it again, or restore the shipped one with `git checkout`"

@@ -91,8 +91,10 @@ def test_nothing_that_differs_from_machine_to_machine_is_stored_beside_the_outpu
 
 def test_a_notebook_is_built_for_a_learner_who_has_done_nothing(monkeypatch):
     monkeypatch.setenv("COURSE_PROGRESS", "mine.json")
-    notebook = run("import os; print('mine' in os.environ['COURSE_PROGRESS'], os.environ['COURSE_STRICT'])")
-    assert notebook.cells[0].outputs[0].text == "False 1\n"
+    monkeypatch.setenv("COURSE_MODELS", "mine")
+    notebook = run("import os; print(*('mine' in os.environ[f'COURSE_{name}'] for name in ('PROGRESS', 'MODELS')), "
+                   "os.environ['COURSE_STRICT'])")  # fmt: skip
+    assert notebook.cells[0].outputs[0].text == "False False 1\n"
 
 
 def test_the_cost_is_that_of_a_real_kernel(built):

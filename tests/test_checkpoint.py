@@ -1,5 +1,8 @@
 """What is saved comes back, and what is damaged is refused."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -76,6 +79,23 @@ def test_other_number_formats_come_back_exactly(dtype, tmp_path):
     model = GPT(MODELS[0].config).to(dtype)
     again = checkpoint.load(checkpoint.save(model, tmp_path / "one", card={}))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("refused", ["write_bytes", "replace"])
+def test_where_it_cannot_be_written_the_earlier_one_stays_and_nothing_else(refused, tmp_path, monkeypatch):
+    checkpoint.save(MLP([2, 2]), tmp_path / "one", card={"made": "first"})
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write = Path.write_bytes
+
+    def full(path, *content):
+        if refused == "write_bytes" and ".safetensors" in path.name:
+            return write(path, *content)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path if refused == "write_bytes" else os, refused, full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(MLP([2, 2]), tmp_path / "one", card={"made": "second"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_no_bit_can_flip_unseen(tmp_path):

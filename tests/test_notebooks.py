@@ -106,9 +106,10 @@ def nbval(folder, *arguments):
 def test_a_changed_output_fails_nobodys_progress_is_touched_and_a_notebooks_cost_is_told(tmp_path):
     cells = [nbformat.v4.new_code_cell("print(1 + 1)", execution_count=1,
                                        outputs=[nbformat.v4.new_output("stream", name="stdout", text="3\n")])]
-    cells[0:0] = [nbformat.v4.new_code_cell("import os; os.environ['COURSE_PROGRESS'].count('wrong')",
+    cells[0:0] = [nbformat.v4.new_code_cell("import os; [os.environ[f'COURSE_{name}'].count('wrong') for name in "
+                                            "('PROGRESS', 'MODELS')]",
                                             execution_count=1, outputs=[nbformat.v4.new_output(
-                                                "execute_result", data={"text/plain": "1"}, execution_count=1)])]
+                                                "execute_result", data={"text/plain": "[1, 1]"}, execution_count=1)])]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "wrong.ipynb")
     printed = nbval(tmp_path)
     assert "Cell outputs differ" in printed

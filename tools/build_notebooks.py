@@ -77,7 +77,8 @@ def run_(notebook: NotebookNode, *, folder: Path) -> Cost:
                             store_widget_state=False, record_timing=False, coalesce_streams=True)
     client.reset_execution_trackers()
     with tempfile.TemporaryDirectory() as empty, client.setup_kernel(env={
-            **os.environ, "COURSE_PICTURES": "1", "COURSE_STRICT": "1", "COURSE_PROGRESS": f"{empty}/progress.json"}):
+            **os.environ, "COURSE_PICTURES": "1", "COURSE_STRICT": "1", "COURSE_PROGRESS": f"{empty}/progress.json",
+            "COURSE_MODELS": f"{empty}/models"}):
         for index, cell in enumerate(notebook.cells):
             try:
                 client.execute_cell(cell, index)

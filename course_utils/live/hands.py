@@ -38,7 +38,7 @@ class Hands:
         Returns what was loaded, and the error to show.
         """
         self._first, self._lowest = None, 0.0
-        own = dict(self.used)
+        own = self.used | ({"about": ""} if "model" in self.used else {})
         if callable(own.get("loss")):
             own["loss"] = self._compared(own["loss"], recipes.loss)
         try:

@@ -35,6 +35,7 @@ class TrainingPanel(Card):
     trains.  views: what to show.  controls: the panel's own controls, by name.  seeds: offer several seeds.
     model, batches, loss, schedule: what a learner wrote in the place of the recipe's (as in `Experiment`); while it is
     still blank, the recipe's own trains. An error in it stops the run and shows its line.
+    keep: stores ``panel.model`` as the learner's own, and returns what to say of it; gives the panel a button.
 
     The panel's parts are attributes: ``buttons["start"]``, ``knobs["lr"]``, ``settings["width"]``, ``session``.
     """
@@ -53,12 +54,13 @@ class TrainingPanel(Card):
         batches: Callable | None = None,
         loss: Callable | None = None,
         schedule: Callable | None = None,
+        keep: Callable[[TrainingPanel], str] | None = None,
     ):
         super().__init__(title)
         self.hands = Hands(model=model, batches=batches, loss=loss, schedule=schedule)
         self._workshop = Workshop(self.hands.codes)
         self.recipe, self.views = recipe, list(views)
-        self._own = controls or {}
+        self._own, self._keep = controls or {}, keep
         self._draw_lock, self._refresh_lock = threading.Lock(), threading.Lock()
         self._note, self._cost = "", None
         self._code = w.HTML(layout={"display": "none"})
@@ -100,8 +102,7 @@ class TrainingPanel(Card):
         return made
 
     def _controls(self) -> list[w.Widget]:
-        dials = [self.seed, *([self.seeds] if self.seeds else [])]
-        return [*self.knobs.values(), *self.settings.values(), *dials]
+        return [*self.knobs.values(), *self.settings.values(), self.seed, *([self.seeds] if self.seeds else [])]
 
     def _make_buttons(self) -> dict[str, w.Button]:
         table = {
@@ -114,6 +115,8 @@ class TrainingPanel(Card):
             "defaults": ("Defaults", "refresh", "All controls as they were at first, and step 0", self.defaults),
             "code": ("Code", "code", "This run as Python that runs as it stands; again: put it away", self.show_code),
         }
+        if self._keep is not None:
+            table["keep"] = ("Keep as mine", "save", "Store this model for other notebooks, as your own", self.keep)
         return {name: button(*words, self.guard(act)) for name, (*words, act) in table.items()}
 
     def _build(self) -> None:
@@ -157,9 +160,11 @@ class TrainingPanel(Card):
 
     def reset(self) -> None:
         """Back to step 0: the same first weights and batches; the knobs stay where they stand."""
-        self._note = ""
-        self._load()
-        self._refresh()
+        self._note = "Not begun: the earlier run is still here."
+        try:
+            self._load()
+        finally:
+            self._refresh()
 
     def restart(self) -> None:
         """A new run with the settings as they stand; it trains if the earlier one did."""
@@ -194,13 +199,17 @@ class TrainingPanel(Card):
             self.session.start()
         self._refresh()
 
+    def keep(self) -> None:
+        """Store the model as it stands as the learner's own."""
+        self._note = self._keep(self)
+        self._refresh()
+
     def show_code(self) -> None:
         """Show what this panel has done as Python, below the figure, or put it away."""
-        shown = self._code.layout.display is None
-        self._code.value = "" if shown else (
+        self._code.value = "" if self._code.value else (
             '<div class="cu-help">What this panel has done so far. One click selects it all; then copy.</div>'
             f'<pre class="cu-code">{html.escape(self.code())}</pre>')  # fmt: skip
-        self._code.layout.display = "none" if shown else None
+        self._code.layout.display = None if self._code.value else "none"
 
     def unpin(self) -> None:
         """Forget the pinned curves."""
@@ -223,30 +232,27 @@ class TrainingPanel(Card):
     def recording(self) -> dict:
         """Settings, seeds and every knob's change: `training.replay` repeats each run from it."""
         self.pause()
-        return {"settings": self._settings(), "runs": [run.recording() for run in self.session.runs]}
+        return {"settings": self.described, "runs": [run.recording() for run in self.session.runs]}
 
     def code(self) -> str:
         """The run as Python: recipe, settings, seed and every knob's change. Run, it ends with the same weights."""
         self.pause()
-        return script(self.recipe, self._settings(), self.hands.used, self.session.runs)
+        return script(self.recipe, self.described, self.hands.used, self.session.runs)
 
     def save_recording(self, path: str | Path) -> None:
         """Write `recording` as JSON, which `training.replay` reads."""
-        text = json.dumps(self.recording(), indent=1, allow_nan=False)
-        Path(path).expanduser().write_text(text, encoding="utf-8")
+        Path(path).expanduser().write_text(json.dumps(self.recording(), indent=1, allow_nan=False), encoding="utf-8")
 
     # --- behind the controls -------------------------------------------------------------------------------------
-
-    def _settings(self) -> dict:
-        return {name: widget.value for name, widget in self.settings.items()}
 
     def _load(self) -> None:
         """Prepare the runs that the controls describe. Settings that do not go together leave the old ones."""
         self.session.pause()
-        count = self.seeds.value if self.seeds else 1
-        seeds = [self.seed.value + i for i in range(count)]
-        recipes, earlier = self.recipe(**self._settings()), self._recommended
+        seeds = [self.seed.value + i for i in range(self.seeds.value if self.seeds else 1)]
+        settings = {name: widget.value for name, widget in self.settings.items()}
+        recipes, earlier = self.recipe(**settings), self._recommended
         self.experiment, refused = self.hands.begin(recipes, lambda experiment: self.session.load(experiment, seeds))
+        self.described, self._note = settings, ""  # of the runs that are there: a control may show what was refused
         self._recommended = dict(self.session.runs[0].knobs)
         quiet, self._quiet = self._quiet, True  # one new picture at the end, not one for each knob
         for name, widget in self.knobs.items():
@@ -268,8 +274,7 @@ class TrainingPanel(Card):
         self._note = ""
         if self._quiet or self.session.running:
             return  # a running session draws its change itself
-        ended = self.session.status != "ready"
-        when = "after Reset: this run has ended" if ended else "from the next step on"
+        when = "from the next step on" if self.session.status == "ready" else "after Reset: this run has ended"
         self._note = f"{name} is {self.knobs[name].value:.3g} {when}."
         self.redraw()
 
@@ -310,13 +315,12 @@ class TrainingPanel(Card):
 
     def texts(self) -> list[tuple[str, str]]:
         """The texts as they stand: (title, body)."""
-        printed = [("Printed by your code", self._workshop.printed)] if self._workshop.printed else []
         shown = [(view.title, view.body(self._traces())) for view in self.views if isinstance(view, TextView)]
-        return shown + printed
+        return shown + [("Printed by your code", self._workshop.printed)] * bool(self._workshop.printed)
 
     def redraw(self) -> None:
         """Show everything as it stands. While a session runs, only its own thread calls this."""
-        note = " ".join(filter(None, [self.hands.remark(), self._note]))
+        note = " ".join(filter(None, [self.experiment.about, self.hands.remark(), self._note]))
         stands = standing(self.session, self._cost, note, verdict(self._traces()))
         with self._draw_lock:
             self.figure.show(self.specs(), texts=self.texts(), **stands)

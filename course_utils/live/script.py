@@ -18,6 +18,10 @@ def go(run, steps):
     while run.status == "ready" and run.step_count < steps:
         run.step()
 '''
+CHECK = '''\
+if experiment.about != began:
+    raise ValueError(f"these runs began from {began} Put that file back: now there is {experiment.about}")
+'''
 
 
 def script(recipe: Callable, settings: Mapping, parts: Mapping[str, object], runs: Sequence[Run]) -> str:
@@ -25,7 +29,8 @@ def script(recipe: Callable, settings: Mapping, parts: Mapping[str, object], run
     experiment, over seeds.
 
     Functions of a notebook are written out, with what they use from its cells. What cannot be written, such as data in
-    a variable or a lambda, is named in a comment at its place.
+    a variable or a lambda, is named in a comment at its place. Where the experiment starts from a model that may be
+    replaced, the code says so in place of ending with other weights.
     """
     needs = _Needs()
     made = f"{needs.refer(recipe)}({_arguments(settings)})"
@@ -33,7 +38,8 @@ def script(recipe: Callable, settings: Mapping, parts: Mapping[str, object], run
         needs.imports.add("from dataclasses import replace")
         made = f"replace({made}, {', '.join(f'{part}={needs.refer(own)}' for part, own in parts.items())})"
     longest = max(runs, key=lambda run: run.step_count)
-    lines = [f"experiment = {made}", "runs = []", f"for seed in {[run.seed for run in runs]}:",
+    began = [f"began = {longest.experiment.about!r}", CHECK] if longest.experiment.about else []
+    lines = [f"experiment = {made}", *began, "runs = []", f"for seed in {[run.seed for run in runs]}:",
              "    run = experiment.start(seed)"]  # fmt: skip
     for event in longest.history.events:
         if event.step:

@@ -67,6 +67,7 @@ class Experiment:
     knobs: start values; always has ``lr``, and may have ``weight_decay``, ``momentum`` (sgd), ``clip``.
     measures: what to measure every ``measure_every`` steps: ``measure(model, generator)`` gives a number,
     several by name, or a text.  levels: reference losses by name, in nats, to be drawn beside the loss.
+    about: a sentence on the model that it starts from, where there is one.
     """
 
     model: Callable[[torch.Generator], nn.Module]
@@ -79,6 +80,7 @@ class Experiment:
     measure_every: int = 50
     steps: int = 1000
     levels: Mapping[str, float] = field(default_factory=dict)
+    about: str = ""
 
     def __post_init__(self):
         check_fields(self)

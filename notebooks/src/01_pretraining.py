@@ -199,6 +199,7 @@ panel = story_panel(
     settings=["width", "layers", "heads", "context"],
     knobs=["lr", "weight_decay", "batch_size"],
     seeds=True,
+    keep=True,
 )
 panel
 
@@ -211,6 +212,8 @@ panel
 # 2. **Width 16, then 128.** Watch the loss and the steps per second.
 # 3. **One layer.** Look at the coloured thing and the place: are two layers needed for them?
 # 4. **Three runs** side by side. How far apart are their curves? A smaller gap between two settings says nothing.
+# 5. **Keep as mine** stores your model in the folder `my_models` beside this notebook, with a card that says how it was
+#    trained and what its held-out loss is. Section 7, and notebook 02, can start from it.
 
 # %%
 recall(

@@ -71,6 +71,8 @@ panels.question_panel(title="Questions about stories", settings=["start", "examp
 #    these 300 steps.)
 # 3. **Loss counts at: every word.** The model is then also trained on the words of the story. (The training curve is
 #    now a mean over all words, so compare the held-out ones.)
+# 4. **Start: mine.** The model that you kept in section 2 of 01, of whatever width. The line above the pictures says
+#    which one it is. All that is claimed here was measured with the pretrained one.
 #
 # A pretrained start and a random one need different learning rates. The knob follows the settings until you turn it.
 

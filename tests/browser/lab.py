@@ -95,6 +95,7 @@ class Server:
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
             "IPYTHONDIR": str(home / "ipython"),
             "COURSE_PROGRESS": str(home / "progress.json"),
+            "COURSE_MODELS": str(home / "models"),
         }
         command = [
             sys.executable, "-m", *APPS[app][0], "--allow-root", "--no-browser", "--ServerApp.ip=127.0.0.1",

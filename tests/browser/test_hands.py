@@ -1,5 +1,7 @@
 """What a learner writes, in the page: it trains, its error shows its line, and the mended cell trains again."""
 
+import os
+
 import pytest
 
 from tests.browser.conftest import CELLS, write_notebook
@@ -87,3 +89,45 @@ def test_a_learners_loss_fails_is_mended_and_trains(mine):
     panel.click("Pause")
     panel.box.get_by_text("did not come back, and was ended at line").first.wait_for()
     assert mine.trainers() == 0
+
+
+STORIES = """
+from functools import partial
+from chapters.finetuning.panel_finetuning import question_panel
+from chapters.stories import story_panel, story_recipe
+from course_utils.live import LossView
+
+story_panel(title="To be kept", recipe=partial(story_recipe, stories=75, measured=False), views=[LossView()],
+            settings=["width"], keep=True)
+"""
+QUESTIONS = """
+question_panel(title="Asked", settings=["start"])
+"""
+
+
+def test_a_model_is_kept_by_its_button_and_the_next_panel_starts_from_it(open_notebook, server):
+    write_notebook(server.folder / "keeps.ipynb", [STORIES, QUESTIONS])
+    notebook = open_notebook("keeps.ipynb")
+    notebook.run_all()
+    asked, panel = notebook.panel("Asked"), notebook.panel("To be kept")
+    start = asked.box.locator(".cu-row select").first
+    start.select_option("mine")
+    asked.box.locator(".cu-error summary", has_text="there is no model of yours in").wait_for()
+    panel.drawn()
+    panel.click("Keep as mine")
+    panel.wait(lambda: "Nothing to keep yet: press Start first." in panel.status(), "word that there is none")
+    panel.click("Start")
+    panel.wait_step(5)
+    keep = panel.box.locator("button", has_text="Keep as mine")
+    assert "for other notebooks" in keep.get_attribute("title")
+    keep.focus()
+    panel.page.keyboard.press("Enter")
+    panel.wait(lambda: "Kept as mine: " in panel.status(), "word that it is kept")
+    told = panel.status().partition("Kept as mine: ")[2]
+    panel.click("Keep as mine")
+    panel.wait(lambda: panel.status().endswith(f"In place of the one before: {told}"), "word of the one before")
+    assert sorted(os.listdir(server.log.parent / "home" / "models")) == ["story_gpt.md", "story_gpt.safetensors"]
+    start.select_option("scratch")
+    start.select_option("mine")
+    asked.wait(lambda: f"mine: {told}" in asked.status(), "the name of the model")
+    assert asked.box.locator(".cu-error").count() == 0

@@ -32,7 +32,8 @@ def reports():
 def test_no_order_of_events_breaks_a_panel(name, reports, tmp_path, record_property):
     target = tmp_path / "report.json"
     paths = os.pathsep.join(map(str, (drive.ROOT, drive.ROOT / "notebooks")))
-    own = {"PYTHONPATH": paths, "COURSE_PROGRESS": str(tmp_path / "progress.json"), "OMP_NUM_THREADS": "1"}
+    own = {"PYTHONPATH": paths, "COURSE_PROGRESS": str(tmp_path / "progress.json"), "OMP_NUM_THREADS": "1",
+           "COURSE_MODELS": str(tmp_path / "models")}  # fmt: skip
     ran = subprocess.run([sys.executable, "-m", "tests.faults.drive", name, str(target)], env={**os.environ, **own},
                          cwd=drive.ROOT / "notebooks", capture_output=True, text=True, timeout=WAIT)  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-8000:]

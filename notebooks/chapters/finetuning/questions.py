@@ -82,10 +82,10 @@ def question_recipe(
 ) -> Experiment:
     """Learn to answer questions about stories.
 
-    start: "pretrained" (the story GPT) or "scratch".  examples: how many different questions; seed: which ones.
-    moves: a name in `MOVES`.  rank: of LoRA.  stages: how many train, for "first stages" and "last stages" (see
-    `freeze_`; this GPT has 4).  counted: "the answer" or "every word": where the loss counts.  lr: by default one
-    that suits start and moves.  Measures: as `answers` and `old_loss`.
+    start: "pretrained" (the story GPT), "scratch" or "mine" (the learner's).  examples: how many different questions;
+    seed: which ones.  moves: a name in `MOVES`.  rank: of LoRA.  stages: how many train, for "first stages" and "last
+    stages" (see `freeze_`; the story GPT has 4).  counted: "the answer" or "every word": where the loss counts.  lr: by
+    default one that suits start and moves.  Measures: as `answers` and `old_loss`.
     """
     for name, value, known in (("moves", moves, MOVES), ("counted", counted, COUNTED)):
         if value not in known:
@@ -97,7 +97,7 @@ def question_recipe(
         MOVES[moves](model, rank=rank, stages=stages, generator=generator)
         return model
 
-    usual = LR[moves] if start == "pretrained" else stories.QUESTION_LR[start]
+    usual = stories.QUESTION_LR["scratch"] if start == "scratch" else LR[moves]
     knobs = dict(base.knobs) | {"lr": usual if lr is None else lr}
     measures = {"answers": answers, "old": old_loss}
     batches = data.row_batches(*COUNTED[counted](examples, 1000 + seed))

@@ -3,18 +3,20 @@ measured, how it shows in a panel, and the questions that it learns to answer af
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from course_utils import checkpoint, data, initialization
+from course_utils import data, initialization
 from course_utils.live import Choice, CurvesView, LossView, Slider, TextView, TrainingPanel
 from course_utils.models import GPT, GPTConfig, has_run_away
 from course_utils.pretraining.sampling import sample
 from course_utils.training import Experiment, constant, cosine
 
+from . import mine
 from .abilities import ability_accuracy, judge
 from .questions import draw_questions, question_rows
 
@@ -163,6 +165,10 @@ CONTROLS = {
         label="batch size", low=1, high=64, step=1, whole=True, firm=True,
         help="How many examples one step looks at.",
     ),
+    "width": Choice(
+        label="width", options=(16, 32, 48, 64, 128),
+        help="Numbers that describe one token inside the model.",
+    ),
     "layers": Choice(
         label="layers", options=(1, 2, 3, 4),
         help="Transformer blocks, one after the other.",
@@ -196,8 +202,8 @@ CONTROLS = {
         help="How long it trains: 16 stories a step.",
     ),
     "start": Choice(
-        label="start", options=("pretrained", "scratch"),
-        help="The pretrained story GPT, or the same shape with random weights.",
+        label="start", options=mine.STARTS,
+        help="The pretrained story GPT, the same shape with random weights, or the model that you kept as mine.",
     ),
     "examples": Choice(
         label="examples", options=(30, 100, 300, 1000, 3000),
@@ -214,11 +220,19 @@ def story_panel(
     knobs: Sequence[str] = ("lr",),
     views: Sequence = (LOSS, ABILITIES, SAMPLE),
     seeds: bool = False,
+    keep: bool = False,
 ) -> TrainingPanel:
-    """A panel that pretrains a story GPT."""
+    """A panel that pretrains a story GPT. keep: with a button that stores it as the learner's own (see `mine`)."""
     return TrainingPanel(
-        recipe, title=title, settings=settings, knobs=knobs, views=views, controls=CONTROLS, seeds=seeds
-    )
+        recipe, title=title, settings=settings, knobs=knobs, views=views, controls=CONTROLS, seeds=seeds,
+        keep=partial(mine.keep, measure=_for_card) if keep else None,
+    )  # fmt: skip
+
+
+def _for_card(model: GPT) -> tuple[float, str]:
+    reads = model.config.context
+    part = f"the first {reads} tokens of " if reads < story_pool(500, HELD_OUT_SEED)[0].shape[1] else ""
+    return held_out_loss(model, stories=500), f"{part}500 held-out stories"
 
 
 # --- afterwards: questions about stories ------------------------------------------------------------------------------
@@ -244,24 +258,25 @@ def question_accuracy(model: GPT, generator: torch.Generator | None = None) -> f
 def question_recipe(*, start: str = "pretrained", examples: int = 300, steps: int = 300, seed: int = 0) -> Experiment:
     """Learn to answer questions about stories, with the loss on the answer only.
 
-    start: "pretrained" (the course's story GPT) or "scratch".  examples: how many different questions.  seed:
-    which ones.
+    start: "pretrained" (the course's story GPT), "scratch", or "mine" (what the learner has kept, of whatever width and
+    depth).  examples: how many different questions.  seed: which ones.
     """
-    if start not in QUESTION_LR:
-        raise ValueError(f"start {start!r}: choose one of {', '.join(QUESTION_LR)}")
+    rows = _questions(examples, 1000 + seed)
+    ready, about = mine.start_model(start, context=rows[0].shape[1])
 
     def build(generator: torch.Generator) -> GPT:
-        if start == "pretrained":
-            return checkpoint.load("story_gpt")
+        if ready is not None:
+            return copy.deepcopy(ready)
         fresh = GPT(GPTConfig(vocab_size=len(data.STORY_VOCAB)))
         return initialization.initialize_(fresh, "width", generator=generator)
 
     return Experiment(
         model=build,
-        batches=data.row_batches(*_questions(examples, 1000 + seed)),
-        knobs={"lr": QUESTION_LR[start], "weight_decay": 0.0},
+        batches=data.row_batches(*rows),
+        knobs={"lr": QUESTION_LR["scratch" if start == "scratch" else "pretrained"], "weight_decay": 0.0},
         schedule=cosine(steps, warmup=min(20, steps - 1)),
         steps=steps,
         measures={"accuracy": question_accuracy},
         measure_every=max(1, steps // 6),
+        about=about,
     )
