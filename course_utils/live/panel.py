@@ -228,7 +228,7 @@ class TrainingPanel(Card):
     def code(self) -> str:
         """The run as Python: recipe, settings, seed and every knob's change. Run, it ends with the same weights."""
         self.pause()
-        return script(self.recipe, self._settings(), self.hands.used, self.session.runs)
+        return script(self.recipe, self._settings(), self.hands.given, self.session.runs)
 
     def save_recording(self, path: str | Path) -> None:
         """Write `recording` as JSON, which `training.replay` reads."""
@@ -246,7 +246,7 @@ class TrainingPanel(Card):
         count = self.seeds.value if self.seeds else 1
         seeds = [self.seed.value + i for i in range(count)]
         recipes, earlier = self.recipe(**self._settings()), self._recommended
-        self.experiment, refused = self.hands.begin(recipes, lambda experiment: self.session.load(experiment, seeds))
+        self.experiment, refused = self.hands.begin(recipes, lambda it: self.session.load(it, seeds), self._settings())
         self._recommended = dict(self.session.runs[0].knobs)
         quiet, self._quiet = self._quiet, True  # one new picture at the end, not one for each knob
         for name, widget in self.knobs.items():

@@ -214,11 +214,12 @@ def story_panel(
     knobs: Sequence[str] = ("lr",),
     views: Sequence = (LOSS, ABILITIES, SAMPLE),
     seeds: bool = False,
+    loss: Callable | None = None,
+    schedule: Callable | None = None,
 ) -> TrainingPanel:
-    """A panel that pretrains a story GPT."""
-    return TrainingPanel(
-        recipe, title=title, settings=settings, knobs=knobs, views=views, controls=CONTROLS, seeds=seeds
-    )
+    """A panel that pretrains a story GPT. loss, schedule: a learner's own, as in `TrainingPanel`."""
+    return TrainingPanel(recipe, title=title, settings=settings, knobs=knobs, views=views, controls=CONTROLS,
+                         seeds=seeds, loss=loss, schedule=schedule)  # fmt: skip
 
 
 # --- afterwards: questions about stories ------------------------------------------------------------------------------
