@@ -739,7 +739,7 @@ def sample_token_solution(logits, temperature, generator):
 check("sample-token", sample_token_solution, solution=True)
 
 # %% [markdown]
-# A story, written by it token by token at temperature 0.5:
+# Here a story is written with it, token by token, at temperature 0.5.
 
 # %%
 draw = written(sample_token, sample_token_solution)

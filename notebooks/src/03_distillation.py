@@ -304,7 +304,7 @@ def loss_at(alpha, labels=right, teacher=taught_z):
 claim("at alpha 1 the labels do not matter at all", torch.equal(loss_at(1.0), loss_at(1.0, labels=wrong)))
 claim("at alpha 0 the teacher does not matter at all", torch.equal(loss_at(0.0), loss_at(0.0, teacher=-taught_z)))
 packaged = distillation_loss(z, taught_z, right, temperature=4.0, alpha=0.9)
-claim("the package's loss, which the panel trains with, is the same to 1e-12", abs(packaged - loss_at(0.9)) < 1e-12)
+claim("the package's loss is the same to 1e-12", abs(packaged - loss_at(0.9)) < 1e-12)
 
 # %% [markdown]
 # ### Why T²
