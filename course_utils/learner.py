@@ -14,9 +14,16 @@ IDLE = {"RESUME", "NOP", "POP_TOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"
 STILL_BLANK = " is still blank. Write it, run its cell, then run this one again."
 
 
+def by_hand(answer: object) -> object:
+    """What the learner wrote of it: in a `functools.partial`, the function that it is given, else the one it calls."""
+    while isinstance(answer, functools.partial):
+        answer = next(filter(callable, [*answer.args, *answer.keywords.values()]), answer.func)
+    return answer
+
+
 def name_of(answer: object) -> str:
     """What to call it in a sentence."""
-    name = getattr(answer, "__name__", None)
+    name = getattr(by_hand(answer), "__name__", None)
     return f"`{name}`" if name else "your answer"
 
 
@@ -57,8 +64,7 @@ def quoted(file: str, line: int) -> str:
 
 def _members(answer: object) -> dict[str, CodeType]:
     """The code of a function, or of each method of a class, by the name to call it in a sentence."""
-    if isinstance(answer, functools.partial):
-        answer = answer.func
+    answer = by_hand(answer)
     members = {name_of(answer): answer}
     if isinstance(answer, type):
         members = {f"`{answer.__name__}.{name}`": member for name, member in vars(answer).items()}

@@ -22,7 +22,8 @@ def course(tmp_path_factory):
     copy = tmp_path_factory.mktemp("course")
     for folder in ("course_utils", "notebooks", "tools", "tests/answers"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
+    for file in ("pyproject.toml", "tests/test_exercises.py", "tests/test_wired.py"):
+        shutil.copy(ROOT / file, copy / file)
     (copy / "tests/__init__.py").touch()
     for name, text in FILES.items():
         earlier = (copy / name).read_text() + "\n\n" if (copy / name).exists() else ""
@@ -70,6 +71,11 @@ for answer, hint in start.WRONG["momentum-step"]:
 print("judged")
 """)
     assert said == "judged\n"
+
+
+def test_what_is_written_there_is_used(course):
+    _, run = course
+    assert "2 passed" in run("-m", "pytest", "-q", "tests/test_wired.py", "-k", "momentum or each_exercise")
 
 
 def test_its_files_are_in_the_courses_style(course):

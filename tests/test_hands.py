@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -86,6 +87,37 @@ def test_model_batches_and_schedule_of_ones_own(trained):
     assert set(rows) == {0.005}
     assert panel.hands.whose() == ("This panel trains with `<lambda>` as its model and your answer as its batches and "
                                    "`<lambda>` as its schedule: yours.")  # fmt: skip
+
+
+def weighed(of, model, batch, *, width, factor=2.0):
+    return factor * of(model(batch[0]), batch[1]) * (width == 16)
+
+
+def of_logits(logits, targets):
+    return F.cross_entropy(logits, targets)
+
+
+def blank_of_logits(logits, targets): ...
+
+
+def wrong_of_logits(logits, targets):
+    return F.cross_entropy(logits.T, targets)
+
+
+def test_a_partial_is_as_much_the_learners_as_what_it_is_given_and_is_told_settings(trained, monkeypatch):
+    monkeypatch.delenv("COURSE_STRICT", raising=False)
+    panel = trained(loss=partial(weighed, of_logits))
+    assert panel.hands.whose() == "This panel trains with `of_logits` in its loss: yours."
+    assert panel.error is None and panel.session.step_count == 20 and panel.session.runs[0].knobs["factor"] == 2
+    assert "replace(recipe(width=16), loss=functools.partial(weighed, of_logits, width=16))" in panel.code()
+    panel.settings["width"].value = 32
+    panel.step()
+    panel.pause()
+    assert panel.session.runs[0].history.loss.tolist() == [0.0]
+    assert trained(loss=partial(weighed, blank_of_logits)).hands.whose().startswith("`blank_of_logits` is still blank.")
+    wrong = trained(loss=partial(weighed, wrong_of_logits))
+    assert "`wrong_of_logits` raised " in str(wrong.error)
+    assert f"at line {line(wrong_of_logits) + 1}: `return F.cross_entropy(logits.T, targets)`" in str(wrong.error)
 
 
 def wrong_axis(model, batch):

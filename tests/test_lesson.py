@@ -26,6 +26,7 @@ from course_utils.lesson import (
     quiz,
     recall,
     teaches,
+    written,
 )
 from course_utils.lesson.cards import folded
 from course_utils.lesson.compare import CheckerError
@@ -749,3 +750,21 @@ def test_a_claim_over_stored_runs_is_marked_and_shows_what_they_gave(capsys):
 def test_what_was_measured_now_is_not_printed_where_it_holds(capsys):
     claim("the loss is below 1", True, loss=0.123456)
     assert capsys.readouterr().out == "✓ the loss is below 1\n"
+
+
+# Which function a cell uses
+
+
+def test_a_cell_uses_the_learners_function_with_numbers_of_its_own_or_the_courses_while_theirs_is_blank(capsys):
+    def halve(x):
+        x /= 2
+        return x
+
+    def blank(x): ...
+
+    numbers = torch.ones(2)
+    assert torch.equal(written(halve, None)(numbers), numbers / 2) and numbers.tolist() == [1, 1]
+    assert capsys.readouterr().out == "Used here: your `halve`.\n"
+    assert written(blank, halve) is halve
+    assert capsys.readouterr().out == ("`blank` is still blank. Write it, run its cell, then run this one again. "
+                                       "Until then the course's own is used here.\n")  # fmt: skip

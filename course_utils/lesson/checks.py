@@ -112,6 +112,13 @@ def check(name: str, answer: object, *, solution: bool = False) -> None:
             print(notice)
 
 
+def written(mine: Callable, ours: Callable) -> Callable:
+    """The learner's own function for a cell to use, or the course's while theirs is blank; prints which one it is."""
+    empty = blank(mine)
+    print(f"{empty} Until then the course's own is used here." if empty else f"Used here: your {name_of(mine)}.")
+    return ours if empty else _lent(mine)
+
+
 def judge(name: str, answer: object) -> Verdict:
     """The verdict of an exercise's checker: an exception in the answer is part of it.
 

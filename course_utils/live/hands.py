@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from course_utils.dice import Dice
-from course_utils.learner import all_code, blank, first_own, last_line, name_of, quoted
+from course_utils.learner import all_code, blank, by_hand, first_own, last_line, name_of, quoted
 from course_utils.live.workshop import NeverBack
 from course_utils.training import Experiment, Run
 from course_utils.training.batches import kind_of
@@ -22,38 +24,38 @@ ALIKE = 0.01  # relative: the same loss by another order of sums, or in another 
 
 class Hands:
     """A learner's own ``model``, ``batches``, ``loss`` or ``schedule`` for an experiment; a part that is None is not
-    asked for, and one that is still blank leaves the recipe's."""
+    asked for, and one that is still blank leaves the recipe's. One whose keyword-only arguments have names of settings
+    is told these; `given` is what trains."""
 
     def __init__(self, **parts: Callable | None):
         asked = {part: own for part, own in parts.items() if own is not None}
         self.blank = {part: blank(own) for part, own in asked.items() if callable(own) or own is ... if blank(own)}
         self.used = {part: own for part, own in asked.items() if part not in self.blank}
         self.codes = [code for own in self.used.values() for code in all_code(own)]
+
+    def begin(self, recipes: Experiment, load: Callable[[Experiment], None], settings: Mapping):
+        """Load the recipe's experiment with their parts in it, or bare if they cannot begin; also gives the error."""
+        self._lowest, self.given = 0.0, {}
         self._first: tuple[float, float] | None = None  # their loss and the recipe's, of the same first batch
-        self._lowest = 0.0
-
-    def begin(self, recipes: Experiment, load: Callable[[Experiment], None]) -> tuple[Experiment, BaseException | None]:
-        """Load the recipe's experiment with the learner's parts in it; where they cannot even begin, as it is.
-
-        Returns what was loaded, and the error to show.
-        """
-        self._first, self._lowest = None, 0.0
-        own = self.used | ({"about": ""} if "model" in self.used else {})
-        if callable(own.get("loss")):
-            own["loss"] = self._compared(own["loss"], recipes.loss)
         try:
+            given = {part: _told(one, settings) for part, one in self.used.items()}
+            own = given | ({"about": ""} if "model" in given else {})
+            if callable(own.get("loss")):
+                own["loss"] = self._compared(own["loss"], recipes.loss)
             experiment = replace(recipes, **own)
             load(experiment)
         except Exception as error:
-            if not own:
+            if not self.used:
                 raise
             load(recipes)
             return recipes, self.explain(error, None)
+        self.given = given
         return experiment, None
 
     def whose(self) -> str:
         """Whose code trains, in a sentence or two; "" where the recipe's is all that was asked for."""
-        own = [f"{name_of(one)} as its {part}" for part, one in self.used.items()]
+        own = [f"{name_of(one)} {'as' if by_hand(one) is getattr(one, 'func', one) else 'in'} its {part}"
+               for part, one in self.used.items()]  # fmt: skip
         blank = [f"{word[0].upper()}{word[1:]} Until then the recipe's own {part} trains."
                  for part, word in self.blank.items()]  # fmt: skip
         return " ".join([f"This panel trains with {' and '.join(own)}: yours."] * bool(own) + blank)
@@ -100,18 +102,18 @@ class Hands:
                 number = float(value.detach())
                 self._lowest = min(self._lowest, number)
                 if self._first is None:
-                    self._first = number, self._theirs(recipes, model, batch)
+                    self._first = number, math.nan  # where the recipe's wants what only its batches or knobs have
+                    with contextlib.suppress(Exception), torch.no_grad(), Dice(0):  # dropout's dice stay where they are
+                        self._first = number, float(recipes(model, batch, **knobs))
             return value
 
         return loss
 
-    @staticmethod
-    def _theirs(recipes: Callable, model: nn.Module, batch: object) -> float:
-        try:
-            with torch.no_grad(), Dice(0):  # dropout's dice of the run stay where they are
-                return float(recipes(model, batch))
-        except Exception:  # it wants what only its own batches or knobs have
-            return math.nan
+
+def _told(own: object, settings: Mapping) -> object:
+    known = inspect.signature(own).parameters.values() if callable(own) else ()
+    asked = {one.name: settings[one.name] for one in known if one.kind is one.KEYWORD_ONLY and one.name in settings}
+    return functools.partial(own, **asked) if asked else own
 
 
 def _shapes(error: BaseException) -> str:

@@ -237,7 +237,7 @@ class TrainingPanel(Card):
     def code(self) -> str:
         """The run as Python: recipe, settings, seed and every knob's change. Run, it ends with the same weights."""
         self.pause()
-        return script(self.recipe, self.described, self.hands.used, self.session.runs)
+        return script(self.recipe, self.described, self.hands.given, self.session.runs)
 
     def save_recording(self, path: str | Path) -> None:
         """Write `recording` as JSON, which `training.replay` reads."""
@@ -251,7 +251,7 @@ class TrainingPanel(Card):
         seeds = [self.seed.value + i for i in range(self.seeds.value if self.seeds else 1)]
         settings = {name: widget.value for name, widget in self.settings.items()}
         recipes, earlier = self.recipe(**settings), self._recommended
-        self.experiment, refused = self.hands.begin(recipes, lambda experiment: self.session.load(experiment, seeds))
+        self.experiment, refused = self.hands.begin(recipes, lambda it: self.session.load(it, seeds), settings)
         self.described, self._note = settings, ""  # of the runs that are there: a control may show what was refused
         self._recommended = dict(self.session.runs[0].knobs)
         quiet, self._quiet = self._quiet, True  # one new picture at the end, not one for each knob

@@ -59,7 +59,7 @@ from chapters.start.checks import check
 from chapters.start.course_map import course_map
 from chapters.stories import story_panel, story_recipe
 from course_utils import data
-from course_utils.lesson import claim, predict, recall
+from course_utils.lesson import claim, predict, recall, written
 
 predict(
     "start-text",
@@ -105,21 +105,8 @@ from chapters.start.machine import MachineCard
 MachineCard(story_recipe(measured=False))
 
 # %% [markdown]
-# ## Claims and exercises
+# ## Exercises and claims
 #
-# A section ends with a **claim**: a statement that a cell checks by running the experiment, over several seeds where
-# chance plays a part. (A **seed** fixes the random numbers: the same seed, the same run.) A tick means that it held on
-# *this* machine, now. A ● in its place means that it rests on stored runs, which take longer than you would wait.
-
-# %%
-import math
-
-losses = [story_recipe(measured=False).start(seed).step() for seed in range(10)]
-words = len(data.STORY_VOCAB)
-claim(f"an untrained GPT's loss is within 10 % of ln {words} = {math.log(words):.2f} nats (10 seeds)",
-      all(abs(loss / math.log(words) - 1) < 0.1 for loss in losses))
-
-# %% [markdown]
 # An **exercise** gives you a function to fill in. The check below it never stops the notebook: it says what is missing,
 # with a hint if it recognizes the mistake.
 #
@@ -127,6 +114,9 @@ claim(f"an untrained GPT's loss is within 10 % of ln {words} = {math.log(words):
 # logarithm of how many words it hesitates between.
 
 # %%
+import math
+
+
 def uniform_loss(n):
     ...
 
@@ -139,6 +129,18 @@ def uniform_loss_solution(n):
 
 
 check("uniform-loss", uniform_loss_solution, solution=True)
+
+# %% [markdown]
+# A section ends with a **claim**: a statement that a cell checks by running the experiment, over several seeds where
+# chance plays a part. (A **seed** fixes the random numbers: the same seed, the same run.) A tick means that it held on
+# *this* machine, now. A ● in its place means that it rests on stored runs, which take longer than you would wait.
+
+# %%
+losses = [story_recipe(measured=False).start(seed).step() for seed in range(10)]
+words = len(data.STORY_VOCAB)
+level = written(uniform_loss, uniform_loss_solution)(words)
+claim(f"an untrained GPT's loss is within 10 % of ln {words} = {level:.2f} nats (10 seeds)",
+      all(abs(loss / level - 1) < 0.1 for loss in losses))
 
 # %% [markdown]
 # ## The course, and how far you are

@@ -32,7 +32,7 @@ from chapters.pretraining.panel_stories import WRITTEN, guesser_panel
 from chapters.pretraining.studies import STUDIES as studies
 from chapters.stories import evaluate, held_out_loss, judge_written, story_pool, story_recipe
 from course_utils import checkpoint, data, pretraining, runtime, training
-from course_utils.lesson import Question, above, claim, interval, predict, quiz, recall, same
+from course_utils.lesson import Question, above, claim, interval, predict, quiz, recall, same, written
 from course_utils.live import Choice, CurvesView, LossView, TrainingPanel
 
 # %% [markdown]
@@ -158,7 +158,7 @@ check("bigram-level", bigram_level_solution, solution=True)
 from chapters.pretraining.ngrams import bigram_counts
 
 counts = bigram_counts(story_pool(20_000))
-counted = float(bigram_level_solution(counts))
+counted = float(written(bigram_level, bigram_level_solution)(counts))
 claim("counted on 20,000 stories, the bigram level is within 1 % of the exact one",
       abs(counted / levels["bigram"] - 1) < 0.01, counted=counted)
 
@@ -190,10 +190,12 @@ predict(
 # %%
 from functools import partial
 
+from chapters.pretraining.panel_stories import story_by_story
 from chapters.stories import ABILITIES, LOSS, SAMPLE, story_panel
 
 panel = story_panel(
     title="Pretrain a GPT on stories",
+    loss=partial(story_by_story, next_token_loss),
     recipe=partial(story_recipe, judged=True),
     views=[LOSS, ABILITIES, SAMPLE, WRITTEN],
     settings=["width", "layers", "heads", "context"],
@@ -387,7 +389,8 @@ def repeat_recipe(*, stories=300):
 
 
 repeated = {"recipe": repeat_recipe, "settings": ["stories"], "views": [LOSS, SAMPLE]}
-story_panel(title="The same stories again and again", **repeated)
+own = partial(cosine_warmup, steps=1200, warmup=50)
+story_panel(title="The same stories again and again", schedule=own, **repeated)
 
 # %% [markdown]
 # Train with 300 different stories and pin the run. Then 75, then 4,800.
@@ -737,6 +740,18 @@ def sample_token_solution(logits, temperature, generator):
 
 
 check("sample-token", sample_token_solution, solution=True)
+
+# %% [markdown]
+# Here a story is written with it, token by token, at temperature 0.5.
+
+# %%
+draw = written(sample_token, sample_token_solution)
+tokens, dice = [tokenizer.begin], runtime.generator(0)
+with torch.no_grad():
+    while tokens[-1] != tokenizer.end and len(tokens) < 64:
+        logits = gpt(torch.tensor([tokens]))[0][0, -1]  # (vocabulary,)
+        tokens.append(draw(logits, 0.5, dice))
+print(textwrap.fill(tokenizer.decode(tokens), 100))
 
 # %%
 def right_stories(temperature, stories=200):

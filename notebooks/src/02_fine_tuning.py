@@ -32,7 +32,7 @@ from chapters.finetuning.checks import check
 from chapters.finetuning.studies import STUDIES as studies
 from chapters.stories import draw_questions, held_out_loss
 from course_utils import data, finetuning, models, runtime, training
-from course_utils.lesson import Question, above, claim, interval, predict, quiz, recall, same
+from course_utils.lesson import Question, above, claim, interval, predict, quiz, recall, same, written
 
 # %% [markdown]
 # ## 1. Re-training is the same loop from another start
@@ -213,7 +213,15 @@ predict(
 )
 
 # %%
-panels.question_panel(title="What moves", settings=["moves"], seeds=True)
+from functools import partial
+
+
+def on_answers(loss, model, batch):
+    rows, targets = batch  # (questions, 64) each
+    return loss(model(rows)[0], targets)
+
+
+panels.question_panel(title="What moves", settings=["moves"], seeds=True, loss=partial(on_answers, masked_loss))
 
 # %% [markdown]
 # Run all four, and pin each. Look at the training loss, too: is a bad result a matter of too few examples, or can these
@@ -285,6 +293,17 @@ def freeze_all_but_solution(model, ending):
 
 
 check("freeze", freeze_all_but_solution, solution=True)
+
+# %%
+import copy
+
+freeze, rows = written(freeze_all_but, freeze_all_but_solution), questions.question_pool(16, 0)
+for ending in ("bias", "head.weight"):  # the last two rows of the table above
+    model, before = copy.deepcopy(pretrained), pretrained.state_dict()
+    count = freeze(model, ending)
+    training.fit(model, [rows], steps=1, lr=1e-3, device="cpu")
+    moved = sum(not torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    print(f"{ending:11} {int(count):5,} numbers train, and one step moves {moved:2} of {len(before)} tensors")
 
 # %% [markdown]
 # ### Freeze from either end
@@ -419,7 +438,7 @@ predict(
 # %%
 full = training.finish(questions.question_recipe().start(0)).model
 update = ranks.spectra(full)  # matrix -> its singular values
-panels.RankPanel(update, title="LoRA's rank beside the full update")
+panels.RankPanel(update, title="LoRA's rank beside the full update", layer=LoRALayer)
 
 # %% [markdown]
 # 1. Start at rank 4, and choose a matrix. LoRA takes few directions, and goes farther in each.
@@ -646,11 +665,11 @@ check("ewc-penalty", ewc_penalty_solution, solution=True)
 story_gpt, importance = keeping.start_model(), keeping.fisher(torch.device("cpu"))
 begin = keeping.start_weights(torch.device("cpu"))
 moved = {name: weight + 0.01 for name, weight in begin.items()}
-claim("the penalty of the solution is that of the package, on the story GPT and its own Fisher",
-      math.isclose(ewc_penalty_solution(moved, begin, importance).item(),
-                   finetuning.ewc_penalty(story_gpt, importance, moved).item(), rel_tol=1e-4))
 each = torch.cat([part.flatten() for part in importance.values()]).sort(descending=True).values
 claim("1 % of the weights hold over a third of the sum of F", each[: len(each) // 100].sum() > each.sum() / 3)
+penalty = written(ewc_penalty, ewc_penalty_solution)(moved, begin, importance)
+claim("the penalty is that of the package, on the story GPT and its own Fisher",
+      math.isclose(penalty, finetuning.ewc_penalty(story_gpt, importance, moved).item(), rel_tol=1e-4))
 
 # %% [markdown]
 # ### What the diagonal leaves out

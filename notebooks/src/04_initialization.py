@@ -44,10 +44,10 @@ from chapters.initialization.panel_signal import signal_lab, spread_panel
 from chapters.initialization.panel_starts import deep_panel, first_loss_panel, lsuv_panel, scales_panel, stream_panel
 from chapters.initialization.probes import probe
 from chapters.initialization.studies import STUDIES as studies
-from chapters.initialization.theory import edge_of_chaos, initial_loss
+from chapters.initialization.theory import edge_of_chaos
 from chapters.stories import held_out_loss, story_recipe
 from course_utils import checkpoint, data, initialization, models, sweeps, training
-from course_utils.lesson import Question, above, claim, interval, predict, quiz, recall
+from course_utils.lesson import Question, above, claim, interval, predict, quiz, recall, written
 from course_utils.runtime import generator
 
 # %% [markdown]
@@ -210,9 +210,12 @@ def after(steps, scheme, optimizer, seed, **options):
     return training.finish(recipe.start(seed)).model
 
 
+distinct = written(different_units, different_units_solution)
+
+
 def counts(model):
     first, second, last = (layer.weight.detach().cpu() for layer in model.layers)
-    return {different_units_solution(first, second), different_units_solution(second, last)}
+    return {int(distinct(first, second)), int(distinct(second, last))}
 
 # %%
 trained = {scheme: [after(100, scheme, optimizer, seed) for optimizer in ("sgd", "adamw") for seed in range(10)]
@@ -353,16 +356,19 @@ signal_lab()
 # So plot both.
 
 # %%
-def at_start(scheme, seed, depth=30, **options):
-    """Statistics of a network with 128 units a layer, before any training."""
-    model = models.MLP([64, *[128] * depth, 10], **options)
-    initialization.initialize_(model, scheme, generator=generator(seed))
+def at_start(slope, seed, depth=30):
+    """Statistics of a network with 128 units a layer, drawn for leaky ReLUs of this slope, before any training."""
+    model = models.MLP([64, *[128] * depth, 10])
+    initialization.initialize_(model, "normal", std=1.0, generator=generator(seed))
+    for layer in model.layers:
+        layer.weight.data *= float(std_of(layer.in_features, slope))
     with probe(model) as seen:
         training.default_loss(model, nets.unit_digits(128)).backward()
     return seen
 
 
-he, lecun = ([at_start(scheme, seed) for seed in range(10)] for scheme in ("he", "lecun"))
+std_of = written(he_std, he_std_solution)
+he, lecun = ([at_start(slope, seed) for seed in range(10)] for slope in (0, 1))  # for ReLU, and for no ReLU at all
 
 # %%
 def size(seen, kind, layer):
@@ -642,22 +648,6 @@ recall(
     because="it is about 44: the token just read gets a logit of about 44, and it hardly ever comes again.",
 )
 
-# %%
-def first(source, **scales):
-    return [starts.first_loss(source=source, seed=seed, **scales) for seed in range(10)]
-
-
-for source in starts.SOURCES:
-    ln_v = starts.levels(source)["ln V"]
-    claim(f"{source}: with embeddings of 0.02 the first loss is within 5 % of ln V (10 seeds)",
-          all(abs(one.loss / ln_v - 1) < 0.05 for one in first(source, embedding=0.02, linear=0.02)))
-expected = initial_loss(116, 64 * 0.1**2)
-claim("stories: at 0.1, with linear layers of 0.125, it is within 5 % of the formula (10 seeds)",
-      all(abs(one.loss / expected - 1) < 0.05 for one in first("stories", embedding=0.1, linear=0.125)))
-loud = first("stories", embedding=1.0, linear=0.02)
-claim("stories: at 1 it is above 30 nats, and the token just read is to blame: its logit is above 30 (10 seeds)",
-      min(one.loss for one in loud) > 30 and min(one.own for one in loud) > 30)
-
 # %% [markdown]
 # ### Exercise: the loss at step 0
 #
@@ -679,6 +669,22 @@ def loss_at_step_0_solution(vocab, std):
 
 
 check("initial-loss", loss_at_step_0_solution, solution=True)
+
+# %%
+def first(source, **scales):
+    return [starts.first_loss(source=source, seed=seed, **scales) for seed in range(10)]
+
+
+for source in starts.SOURCES:
+    ln_v = starts.levels(source)["ln V"]
+    claim(f"{source}: with embeddings of 0.02 the first loss is within 5 % of ln V (10 seeds)",
+          all(abs(one.loss / ln_v - 1) < 0.05 for one in first(source, embedding=0.02, linear=0.02)))
+loud = first("stories", embedding=1.0, linear=0.02)
+claim("stories: at 1 it is above 30 nats, and the token just read is to blame: its logit is above 30 (10 seeds)",
+      min(one.loss for one in loud) > 30 and min(one.own for one in loud) > 30)
+expected = written(loss_at_step_0, loss_at_step_0_solution)(116, 8 * 0.1)  # the std of the logits is √64 · 0.1
+claim("stories: at 0.1, with linear layers of 0.125, it is within 5 % of the formula (10 seeds)",
+      all(abs(one.loss / expected - 1) < 0.05 for one in first("stories", embedding=0.1, linear=0.125)))
 
 # %% [markdown]
 # ### Does a bad first loss matter?
@@ -943,6 +949,16 @@ def scale_layers_solution(weights, signal):
 
 
 check("lsuv", scale_layers_solution, solution=True)
+
+# %%
+images = split.train_images[:256]
+network = deep.plain_network(generator(0), scheme="he", activation="relu")  # its biases are 0
+print("standard deviation of the outputs of layers 1, 6, 11, 16, 21")
+print("He:  ", *np.round(initialization.output_stds(network, images)[::5], 2))
+scaled = written(scale_layers, scale_layers_solution)([layer.weight.detach() for layer in network.layers], images)
+for layer, weight in zip(network.layers, scaled, strict=True):
+    layer.weight.data = torch.as_tensor(weight).to(layer.weight)
+print("LSUV:", *np.round(initialization.output_stds(network, images)[::5], 2))
 
 # %% [markdown]
 # ## 8. Width: does the best learning rate move?

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from course_utils import figures
 from course_utils.live import Choice, CurvesView, Explorer, LossView, Shown, Slider, TrainingPanel
@@ -33,8 +37,25 @@ DIALS = {
 }  # fmt: skip
 
 
-def student_panel() -> TrainingPanel:
-    """A student that learns from the teacher, or from one of the controls."""
+def taught_by(of: Callable, model: nn.Module, batch: tuple, *, source: str = "teacher",
+              temperature: float = d.TEMPERATURE, alpha: float = d.ALPHA) -> Tensor:  # fmt: skip
+    """A student's loss whose source "teacher" is a learner's ``of(student, teacher, labels, temperature, alpha)``."""
+    if source != "teacher":
+        return d.SOURCES.get(source, d.SOURCES["labels"])(model(batch[0]), batch, temperature, alpha)
+    images, labels, taught = batch
+    return of(model(images), taught, labels, temperature, alpha)
+
+
+def from_targets(soft: Callable, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float):
+    """The distillation loss with a learner's ``soft(logits, temperature)`` for the teacher's probabilities."""
+    p = torch.as_tensor(soft(teacher, temperature)).to(student)  # (images, classes)
+    log_q = (student / temperature).log_softmax(-1)
+    kl = (torch.xlogy(p, p) - p * log_q).sum(-1).mean()
+    return alpha * temperature**2 * kl + (1 - alpha) * F.cross_entropy(student, labels)
+
+
+def student_panel(*, soft_targets: Callable | None = None) -> TrainingPanel:
+    """A student that learns from the teacher, or from one of the controls. soft_targets: a learner's own."""
     return TrainingPanel(
         d.student_recipe,
         title="A student of digits",
@@ -43,6 +64,7 @@ def student_panel() -> TrainingPanel:
         views=[TEST, LOSS],
         controls=DIALS,
         seeds=True,
+        loss=soft_targets and partial(taught_by, partial(from_targets, soft_targets)),
     )
 
 
@@ -79,8 +101,8 @@ def left_out_panel() -> Explorer:
 # --- section 4: few labels --------------------------------------------------------------------------------------------
 
 
-def few_labels_panel() -> TrainingPanel:
-    """50 labels, and a teacher that says what it thinks of more images."""
+def few_labels_panel(*, loss: Callable | None = None) -> TrainingPanel:
+    """50 labels, and a teacher that says what it thinks of more images. loss: a learner's own distillation loss."""
     return TrainingPanel(
         d.few_labels_recipe,
         title="50 labels and a teacher",
@@ -89,6 +111,7 @@ def few_labels_panel() -> TrainingPanel:
         views=[TEST],
         controls=DIALS | {"source": Choice(label="learns from", options=d.FEW_SOURCES, help="Who names the images.")},
         seeds=True,
+        loss=loss and partial(taught_by, loss),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -51,8 +54,8 @@ def hint_panel() -> TrainingPanel:
                          seeds=True)  # fmt: skip
 
 
-def taught_panel() -> TrainingPanel:
-    """Section 7: a story student, taught in several ways."""
+def taught_panel(*, copy_layers: Callable | None = None) -> TrainingPanel:
+    """Section 7: a story student, taught in several ways. copy_layers: a learner's own."""
     controls = {
         "way": Choice(label="way to teach", options=s.WAYS, help="What the student gets to see."),
         "stories": Choice(label="texts", options=(50, 300, 1200), help="How many different texts there are."),
@@ -61,7 +64,8 @@ def taught_panel() -> TrainingPanel:
         "steps": STEPS,
     }
     return TrainingPanel(s.taught_recipe, title="Ways to teach a language", settings=list(controls),
-                         views=[TAUGHT, ABILITIES], controls=controls, seeds=True)  # fmt: skip
+                         views=[TAUGHT, ABILITIES], controls=controls, seeds=True,
+                         model=copy_layers and partial(s.copied_by, copy_layers))  # fmt: skip
 
 
 def ability_panel() -> TrainingPanel:

@@ -6,6 +6,7 @@ step.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cache, partial
 
@@ -42,6 +43,14 @@ def student(generator: torch.Generator, *, width: int = 64, layers: int = 2, cop
     if _known("copied", copied, COPIED) != "none":
         copy_layers_(made, teacher(), layers=COPIED[copied])
     return made
+
+
+def copied_by(copy_layers: Callable, generator: torch.Generator, *, copied: str = "none") -> GPT:
+    """`student`, whose layers a learner's ``copy_layers(student, teacher, layers)`` copies."""
+    made = student(generator)
+    if copied != "none":
+        copy_layers(made, copy.deepcopy(teacher()), list(COPIED[copied]))
+    return made.requires_grad_(True)  # also what came out of the frozen teacher as it was
 
 
 def _known(what: str, name: str, options) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from torch import nn
@@ -227,15 +227,16 @@ def frontier_panel(rows: Sequence[dict], *, title: str) -> Explorer:
 class RankPanel(TrainingPanel):
     """Trains LoRA at a chosen rank, and shows its update beside that of a model that was trained in full.
 
-    full: the singular values of the full update, by layer, as from `ranks.spectra`.
+    full: the singular values of the full update, by layer, as from `ranks.spectra`.  layer: a learner's own LoRA layer.
     """
 
-    def __init__(self, full, *, title: str):
+    def __init__(self, full, *, title: str, layer: Callable | None = None):
         self.full = full
         layers = Choice(label="matrix", options=tuple(full), help="Whose singular values are shown.")
         self.layer = layers.widget(next(iter(full)))
         views = (_Spectrum(self), _Ranks(self), KINDS, TextView(title="Merged", name="merged"))
-        super().__init__(ranks.rank_recipe, title=title, settings=["rank"], views=views, controls=CONTROLS)
+        super().__init__(ranks.rank_recipe, title=title, settings=["rank"], views=views, controls=CONTROLS,
+                         model=layer and partial(ranks.with_layers, layer))  # fmt: skip
         self.layer.observe(self.guard(lambda _: self._choose()), "value")
         self.box.children = [*self.box.children[:-2], self.row([self.layer]), *self.box.children[-2:]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -26,11 +27,38 @@ def _start() -> GPT:
     return questions.untied(checkpoint.load("story_gpt"))
 
 
+def with_layers(layer: Callable, generator: torch.Generator, *, rank: int = 4) -> GPT:
+    """The pretrained GPT, frozen, with a learner's ``layer(base, rank, alpha)`` in place of each matrix of a block."""
+    model = copy.deepcopy(_start()).requires_grad_(False)
+    for name in _matrices(model):
+        model.set_submodule(name, layer(model.get_submodule(name), rank, questions.ALPHA))
+    return model
+
+
+def _matrices(model: GPT) -> list[str]:
+    """The names of the matrices in its blocks."""
+    return [f"blocks.{block}.{name}" for block in range(model.config.layers) for name in MATRICES]
+
+
 def merged(model: nn.Module) -> nn.Module:
     """A copy with plain matrices: what is used after training."""
     twin = copy.deepcopy(model)
-    has_adapters = any(isinstance(module, LoRALinear) for module in model.modules())
-    return merge_lora_(twin) if has_adapters else twin
+    if any(isinstance(module, LoRALinear) for module in model.modules()):
+        return merge_lora_(twin)
+    for name in _matrices(twin):
+        if not isinstance(twin.get_submodule(name), nn.Linear):
+            twin.set_submodule(name, _plain(twin.get_submodule(name), _start().get_submodule(name)))
+    return twin
+
+
+@torch.no_grad()
+def _plain(layer: nn.Module, like: nn.Linear) -> nn.Linear:
+    """The plain layer that answers as a learner's does, whatever it is made of: found at 0 and the unit vectors."""
+    made, device = copy.deepcopy(like), next(layer.parameters()).device
+    bias = layer(torch.zeros(1, like.in_features, device=device))  # (1, out)
+    made.weight = nn.Parameter((layer(torch.eye(like.in_features, device=device)) - bias).T.contiguous())
+    made.bias = nn.Parameter(bias[0])
+    return made
 
 
 def spectra(model: GPT) -> dict[str, Tensor]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import ipywidgets as w
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from course_utils import data, figures, pretraining, runtime
 from course_utils.live import Choice, CurvesView, Explorer, Shown, Slider
 from course_utils.live.controls import LABELS
+from course_utils.models import GPT, IGNORE
 
 from ..stories import Models, chosen, story_pool, write_story
 from .ngrams import ngram_tables
@@ -26,6 +30,19 @@ WRITTEN = CurvesView(
     y_title="share of stories",
     y_range=(0, 1.02),
 )
+
+
+# --- section 2: a learner's loss --------------------------------------------------------------------------------------
+
+
+def story_by_story(of_text: Callable, model: GPT, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """The mean loss over all tokens of a batch, by a learner's ``of_text(logits, tokens)`` for one text."""
+    inputs, targets = batch  # (stories, 64) each
+    logits, total = F.pad(model(inputs)[0], (0, 0, 0, 1)), 0.0  # a row more, for the last token
+    counts = (targets != IGNORE).sum(1).tolist()  # tokens of each story but its first
+    for scores, read, wanted, count in zip(logits, inputs, targets, counts, strict=True):
+        total = total + count * of_text(scores[: count + 1], torch.cat([read[:1], wanted[:count]]))
+    return total / sum(counts)
 
 
 # --- section 1: who guesses the next word -------------------------------------------------------------------------

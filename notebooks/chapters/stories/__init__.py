@@ -221,11 +221,16 @@ def story_panel(
     views: Sequence = (LOSS, ABILITIES, SAMPLE),
     seeds: bool = False,
     keep: bool = False,
+    loss: Callable | None = None,
+    schedule: Callable | None = None,
 ) -> TrainingPanel:
-    """A panel that pretrains a story GPT. keep: with a button that stores it as the learner's own (see `mine`)."""
+    """A panel that pretrains a story GPT. keep: with a button that stores it as the learner's own (see `mine`).
+
+    loss, schedule: a learner's own, as in `TrainingPanel`.
+    """
     return TrainingPanel(
-        recipe, title=title, settings=settings, knobs=knobs, views=views, controls=CONTROLS, seeds=seeds,
-        keep=partial(mine.keep, measure=_for_card) if keep else None,
+        recipe, title=title, settings=settings, knobs=knobs, views=views, controls=CONTROLS, seeds=seeds, loss=loss,
+        schedule=schedule, keep=partial(mine.keep, measure=_for_card) if keep else None,
     )  # fmt: skip
 
 
