@@ -749,3 +749,11 @@ def test_a_claim_over_stored_runs_is_marked_and_shows_what_they_gave(capsys):
 def test_what_was_measured_now_is_not_printed_where_it_holds(capsys):
     claim("the loss is below 1", True, loss=0.123456)
     assert capsys.readouterr().out == "✓ the loss is below 1\n"
+
+
+@pytest.mark.parametrize("units", [2, 4, 7])
+def test_an_interval_of_too_few_units_is_no_claim_however_it_comes(units):
+    with pytest.raises(ValueError, match=f"{units} units of replication are too few"):
+        claim("a", True, found=[Interval(0.1, 0.05, 0.15, 8), Interval(0.1, 0.05, 0.15, units)])
+    with pytest.raises(ValueError, match=f"{units} units of replication are too few"):
+        claim("a", True, stored=True, found=Interval(0.1, 0.05, 0.15, units))
