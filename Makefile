@@ -8,6 +8,8 @@ PYTHON ?=
 TORCH_INDEX ?=
 LAB_ARGS ?=
 NOTEBOOK ?=
+NAME ?=
+AUDIT ?=
 CHROMIUM ?= $(shell for name in chromium chromium-browser google-chrome \
 	"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do command -v "$$name" && break; done)
 export CHROMIUM
@@ -18,7 +20,7 @@ export BROWSER_PATH := $(CHROMIUM)
 SETTINGS := $(wildcard binder/overrides.json binder/jupyter_nbconvert_config.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test check notebooks bench lock clean chromium FORCE
+.PHONY: help setup lab test check notebooks studies audit bench lock clean chromium FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +28,9 @@ help:
 	@echo "make test       set up what is missing, then run every test (needs Chromium)"
 	@echo "make check      the quick tests: style, and every module's tests"
 	@echo "make notebooks  build notebooks/*.ipynb from notebooks/src (NOTEBOOK=01_pretraining builds one)"
+	@echo "make studies    run the studies that are stale or missing, on all cores (NAME=schedule runs one of them;"
+	@echo "                STUDIES_BACKEND=dask STUDIES_ADDRESS=tcp://host:8786 runs them on a cluster)"
+	@echo "make audit      run a stored point of each study again and compare (AUDIT=3: of three; NAME=schedule: of one)"
 	@echo "make bench      time the course against the usual tools"
 	@echo "make setup      only set up, as 'make lab' does"
 	@echo "make lock       write requirements.lock again after a change of pyproject.toml (UPGRADE=1 renews it)"
@@ -57,6 +62,12 @@ check: .venv/.test
 
 notebooks: .venv/.test chromium
 	$(PY) -m tools.build_notebooks $(NOTEBOOK)
+
+studies: .venv/.test
+	$(PY) -m tools.run_studies $(NAME)
+
+audit: .venv/.test
+	$(PY) -m tools.run_studies --audit $(if $(AUDIT),--count $(AUDIT)) $(NAME)
 
 bench: .venv/.bench
 	$(PY) -m benchmarks

@@ -58,7 +58,7 @@ def interval(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -
 
 def above(a: Sequence[float], b: Sequence[float]) -> bool:
     """Whether a is above b: the 95 % interval of a - b lies over 0. ValueError for fewer than 8 units."""
-    return _enough(interval(a, b)).low > 0
+    return enough(interval(a, b)).low > 0
 
 
 def same(a: Sequence[float], b: Sequence[float], *, within: float) -> bool:
@@ -68,11 +68,12 @@ def same(a: Sequence[float], b: Sequence[float], *, within: float) -> bool:
     """
     if not within > 0:
         raise ValueError(f"within is {within}: give the largest difference that does not matter, above 0")
-    found = _enough(interval(a, b, confidence=0.9))
+    found = enough(interval(a, b, confidence=0.9))
     return -within < found.low and found.high < within
 
 
-def _enough(found: Interval) -> Interval:
+def enough(found: Interval) -> Interval:
+    """The same interval. ValueError for fewer than 8 units: too few for a claim."""
     if found.units < FEWEST:
         raise ValueError(
             f"{found.units} units of replication are too few for a claim over chance, which needs {FEWEST}: "

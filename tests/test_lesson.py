@@ -768,3 +768,11 @@ def test_a_cell_uses_the_learners_function_with_numbers_of_its_own_or_the_course
     assert written(blank, halve) is halve
     assert capsys.readouterr().out == ("`blank` is still blank. Write it, run its cell, then run this one again. "
                                        "Until then the course's own is used here.\n")  # fmt: skip
+
+
+@pytest.mark.parametrize("units", [2, 4, 7])
+def test_an_interval_of_too_few_units_is_no_claim_however_it_comes(units):
+    with pytest.raises(ValueError, match=f"{units} units of replication are too few"):
+        claim("a", True, found=[Interval(0.1, 0.05, 0.15, 8), Interval(0.1, 0.05, 0.15, units)])
+    with pytest.raises(ValueError, match=f"{units} units of replication are too few"):
+        claim("a", True, stored=True, found=Interval(0.1, 0.05, 0.15, units))

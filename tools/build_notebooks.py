@@ -28,6 +28,7 @@ from nbformat import NotebookNode
 from course_utils.live.card import PICTURE
 from tools.costs import Cost, cost_of, over_budget
 from tools.picture import png
+from tools.run_studies import stale
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"  # without a kernel it reads "model not found"
@@ -70,15 +71,15 @@ def _cell_id(cell: NotebookNode, seen: Counter) -> str:
 def run_(notebook: NotebookNode, *, folder: Path) -> Cost:
     """Run every cell in a fresh kernel, in a folder; the outputs go into the notebook.
 
-    The kernel belongs to a learner who has done nothing yet, raises what a widget's callback raises, and is asked
-    for pictures of what is live. Raises BuildError for a cell that fails.
+    The kernel belongs to a learner who has done nothing yet, raises what a widget's callback raises, is asked for
+    pictures of what is live, and refuses stored runs of code that has changed. Raises BuildError for a cell that fails.
     """
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT, resources={"metadata": {"path": str(folder)}},
                             store_widget_state=False, record_timing=False, coalesce_streams=True)
     client.reset_execution_trackers()
     with tempfile.TemporaryDirectory() as empty, client.setup_kernel(env={
             **os.environ, "COURSE_PICTURES": "1", "COURSE_STRICT": "1", "COURSE_PROGRESS": f"{empty}/progress.json",
-            "COURSE_MODELS": f"{empty}/models"}):
+            "COURSE_MODELS": f"{empty}/models", "COURSE_STALE": ",".join(stale())}):
         for index, cell in enumerate(notebook.cells):
             try:
                 client.execute_cell(cell, index)

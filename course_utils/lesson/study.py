@@ -1,12 +1,14 @@
 """What a study is: an experiment that takes minutes, its points, the code of one point, and the stored results.
 
 A claim over many seeds needs more time than a notebook may take, so its runs are stored, with the command that makes
-them: ``python -m tools.run_studies NAME``. `Studies.run_point` runs any one of them again, with the same code.
+them: ``make studies NAME=...``. `Studies.run_point` runs any one of them again, with the same code. Whether that code
+has changed since is asked where notebooks are built, and never on a learner's machine: see ``tools/run_studies.py``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ class Study:
 
 def command(name: str) -> str:
     """The command that makes a study's results."""
-    return f"python -m tools.run_studies {name}"
+    return f"make studies NAME={name}"
 
 
 class Studies(dict[str, Study]):
@@ -47,9 +49,11 @@ class Studies(dict[str, Study]):
     def stored(self, name: str, **settings) -> list[Row]:
         """The stored rows of a study, in the order of their points; settings: only those rows that have these values.
 
-        ValueError, with the command that makes them, if the file is missing or damaged.
+        ValueError, with the command that makes them, if the file is missing or damaged, or a build says it is stale.
         """
         path = self.path(name)
+        if name in os.environ.get("COURSE_STALE", "").split(","):
+            raise ValueError(f"the code behind the stored runs of {name} has changed: run `{command(name)}`")
         try:
             rows = json.loads(path.read_text())["rows"]
             return [row for row in rows if settings.items() <= row.items()]
