@@ -161,7 +161,8 @@ def points(
 def _axis(title: str, *, log: bool = False, ends: tuple[float, float] | None = None) -> dict:
     look = {"gridcolor": "rgba(127,127,127,0.25)", "zeroline": False, "linecolor": NEUTRAL, "automargin": True}
     ends = {} if ends is None else {"range": list(ends)}
-    return look | {"title": {"text": title}, "type": "log" if log else "linear"} | ends
+    kind = {"type": "log", "minorloglabels": "complete"} if log else {"type": "linear"}  # 0.2 and 20, not 2 and 2
+    return look | {"title": {"text": title}} | kind | ends
 
 
 def _layout(title: str, x: dict, y: dict, *, legend: bool = False) -> dict:

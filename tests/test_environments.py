@@ -108,7 +108,7 @@ def installed():
         name = canonicalize_name(found.metadata["Name"])
         if name in LOCK:
             packages[name] = locking.Package(name, VERSIONS[name],
-                                             SpecifierSet(found.metadata["Requires-Python"] or ""),
+                                             SpecifierSet(found.metadata.get("Requires-Python") or ""),
                                              tuple(map(Requirement, found.requires or ())))
     return packages
 

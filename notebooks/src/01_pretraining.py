@@ -200,9 +200,8 @@ panel = story_panel(
     views=[LOSS, ABILITIES, SAMPLE, WRITTEN],
     settings=["width", "layers", "heads", "context"],
     knobs=["lr", "weight_decay", "batch_size"],
-    seeds=True,
-    keep=True,
-)
+    seeds=True, keep=True,
+)  # fmt: skip
 panel
 
 # %% [markdown]

@@ -11,6 +11,7 @@ import urllib.parse
 import psutil
 import pytest
 
+from course_utils import figures
 from course_utils.live.figure import FOLDER, plotly_library
 from tests.browser.lab import Notebook, Server, free_port, wait_for_port
 
@@ -259,6 +260,24 @@ def test_a_figure_is_drawn_under_a_strict_content_policy(strict_page, policy):
 def test_where_no_script_may_run_the_figure_says_so(strict_page):
     page = strict_page(POLICIES["neither"])
     page.get_by_text("The figure cannot be drawn: this page lets no script of a widget run").wait_for()
+
+
+TICKS = """async ({ data, layout }) => {
+  const node = document.createElement("div");
+  document.body.append(node);
+  await window.Plotly.newPlot(node, data, layout);
+  return [...node.querySelectorAll(".ytick text")].map((one) => one.textContent);
+}"""
+
+
+def test_a_logarithmic_axis_writes_whole_numbers(strict_page):
+    page = strict_page(POLICIES["no inline"])
+    page.locator(".cu-plot .scatterlayer path").first.wait_for(state="attached")
+    line = figures.Series(name="loss", x=[0, 1], y=[0.3, 30])
+    spec = figures.lines([line], title="Loss", x_title="step", y_title="nats", y_log=True)
+    spec["data"] = [trace | {"x": list(trace["x"]), "y": list(map(float, trace["y"]))} for trace in spec["data"]]
+    ticks = [float(tick) for tick in page.evaluate(TICKS, spec)]
+    assert ticks == sorted(ticks) and {0.5, 1, 20} <= set(ticks), "not a 2 and a 5 in each power of ten"
 
 
 @pytest.fixture(scope="module")
