@@ -275,7 +275,7 @@ def test_a_logarithmic_axis_writes_whole_numbers(strict_page):
     page.locator(".cu-plot .scatterlayer path").first.wait_for(state="attached")
     line = figures.Series(name="loss", x=[0, 1], y=[0.3, 30])
     spec = figures.lines([line], title="Loss", x_title="step", y_title="nats", y_log=True)
-    spec["data"] = [trace | {"x": list(trace["x"]), "y": list(map(float, trace["y"]))} for trace in spec["data"]]
+    spec["data"] = [trace | {axis: list(map(float, trace[axis])) for axis in "xy"} for trace in spec["data"]]
     ticks = [float(tick) for tick in page.evaluate(TICKS, spec)]
     assert ticks == sorted(ticks) and {0.5, 1, 20} <= set(ticks), "not a 2 and a 5 in each power of ten"
 
