@@ -94,9 +94,10 @@ def make(table: Studies, name: str) -> None:
 
 
 def _run(point: Callable[..., Row], points: dict[int, Row]) -> Iterator[tuple[int, Row]]:
-    """Run points side by side; each comes as soon as it is done, with its place."""
+    """Run points side by side; each comes with its place, as soon as it is done (with Ray: when all are)."""
     jobs = (joblib.delayed(run_alone)(point, place, settings) for place, settings in points.items())
-    return joblib.Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered")(jobs)
+    streams = joblib.parallel.get_active_backend()[0].supports_return_generator
+    return iter(joblib.Parallel(n_jobs=-1, batch_size=1, return_as="generator_unordered" if streams else "list")(jobs))
 
 
 def run_alone(point: Callable[..., Row], place: int, settings: Row) -> tuple[int, Row]:

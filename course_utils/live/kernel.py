@@ -6,7 +6,7 @@ LOOK_EVERY = 0.1  # seconds
 
 
 def keep_listening() -> None:
-    """Look for messages ten times a second: ipykernel before 7.4 may miss that one has come, and is deaf from then on.
+    """Look for messages ten times a second: ipykernel 7.0 to 7.3 may miss that one has come, and is deaf from then on.
 
     It sends replies past the stream that reads requests from the same socket, and a request that arrives meanwhile
     wakes nobody (as ipykernel 7.4, which has other faults, says in `_send_on_shell_channel`).
@@ -18,7 +18,7 @@ def keep_listening() -> None:
 
     def look():
         if not stream.closed():
+            thread.io_loop.call_later(LOOK_EVERY, look)  # first: an error in a message must not end it
             stream.flush(limit=1)
-            thread.io_loop.call_later(LOOK_EVERY, look)
 
     thread.io_loop.add_callback(look)

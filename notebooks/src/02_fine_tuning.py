@@ -341,8 +341,8 @@ claim("the embeddings alone answer over 10 points more than the last two stages,
 recall(
     "which-end",
     answer="the first two",
-    because="block 1 must be among them. A likely reason: block 2 knows already how to fetch a place or a name, and "
-    "when it is asked to is decided below it.",
+    because="block 1 must be among them. We have not tested why. Perhaps block 2 knows already how to fetch a place or "
+    "a name, and when it is asked to is decided below it.",
 )
 
 # %% [markdown]
@@ -467,8 +467,8 @@ for rank in (1, 4, 16):
 recall(
     "full-rank",
     answer="about 20",
-    because="300 steps see many examples, and AdamW scales each number by itself, which spreads a step over many "
-    "directions: a likely reason. What training moves along and what it must move along are two things.",
+    because="what training moves along and what it must move along are two things. We have not tested why it is so "
+    "many: perhaps by AdamW, which scales each number by itself and so spreads a step over many directions.",
 )
 
 # %% [markdown]
@@ -578,8 +578,8 @@ recall(
 
 # %% [markdown]
 # So it does not take another kind of task to forget. Letters use the same words, and every word counts, and yet the
-# loss on stories more than doubles. A likely reason for both: to the model these are other languages. In stories nobody
-# asks in this way, and in letters other things follow one another.
+# loss on stories more than doubles. We have not tested why. Perhaps to the model these are other languages: in stories
+# nobody asks in this way, and in letters other things follow one another.
 #
 # A smaller learning rate from the start is the cheapest remedy: 0.001 forgets less than half of what 0.002 does, for a
 # few points of accuracy. Turned down later, it only keeps what is left, since nothing pulls the weights back. Above
@@ -588,8 +588,8 @@ recall(
 # What the stored runs of LoRA show goes against a title, *LoRA Learns Less and Forgets Less* (Biderman et al. 2024).
 # That is a **catch**: with the learning rates above, a small rank learns less, as they found. But where both answer
 # about as many questions, full training at a lower learning rate has forgotten less on average, in these four runs
-# from one pretrained model. Whether another one would show the same we have not tested. A likely reason: few directions
-# must be moved far. Their models are larger, and their runs longer.
+# from one pretrained model. Whether another one would show the same we have not tested, nor why it is so: perhaps few
+# directions must be moved far. Their models are larger, and their runs longer.
 #
 # Frozen stages do little better: of all of them, only the first three reach beyond the line, and of LoRA only rank 16
 # at 0.01, by less than its seeds differ. Fewest weights is not least forgetting: the biases, at 0.02, end at 5 nats,
@@ -752,16 +752,16 @@ for ewc, l2 in ((1.0, 0.01), (3.0, 0.03), (10.0, 0.1)):  # that forget about as 
 recall(
     "replay",
     answer="over 80 %",
-    because="one old row in twenty gives the old loss a say in most steps. A likely reason why that is enough: the new "
-    "task leaves most directions of the weights free, and little opposes what replay asks for.",
+    because="one old row in twenty gives the old loss a say in most steps. We have not tested why that is enough. "
+    "Perhaps the new task leaves most directions of the weights free, and little opposes what replay asks for.",
 )
 
 # %% [markdown]
 # In these runs both anchors forget less than a lower learning rate, and replay forgets less than the strong anchors,
 # for one row in twenty. Even one in a hundred removes most of the rise, and in large models it is enough (Bethune et
 # al. 2025). And what was forgotten comes back fast: after 150 steps without it, 25 steps with replay, about 20 old
-# stories in all, take back over half of the rise. A likely reason: much of it is still in the weights, and only its
-# use has changed.
+# stories in all, take back over half of the rise. We have not tested why. Perhaps much of it is still in the weights,
+# and only its use has changed.
 #
 # Anchors are what remains where the old data is gone. EWC needs it once, for F, and L2 never. What F adds to plain
 # distance is about one or two points of the answers in the four stored runs, whose intervals the last cell shows. We
@@ -1016,15 +1016,15 @@ claim("with 100 examples and 600 steps, it makes a difference of less than 2 poi
 recall(
     "harm",
     answer="a harm",
-    because="it is 4 points behind random weights. A likely reason: its first layer looks for what is not there any "
-    "more, and the steps go to unlearning it.",
+    because="it is 4 points behind random weights. We have not tested why. Perhaps its first layer looks for what is "
+    "not there any more, and the steps go to unlearning it.",
 )
 
 # %% [markdown]
 # This is **negative transfer**: the start is worse than none. Nothing in the old task's loss warns of it, and with 100
-# examples, time heals it. The network that names the next digit is 5 points behind after ten examples and 150 steps. A
-# likely reason: good features, and a head that is sure of the wrong answers. The test is cheap: train from scratch a
-# few times, and compare.
+# examples, time heals it. The network that names the next digit is 5 points behind after ten examples and 150 steps. We
+# have not tested why: perhaps its features are good, and its head is sure of the wrong answers. Whether a start harms
+# is cheap to test: train from scratch a few times, and compare.
 #
 # ### Few examples and unlucky seeds
 #

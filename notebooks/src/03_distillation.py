@@ -191,7 +191,7 @@ predict(
 student_panel(soft_targets=soft_targets_of)
 
 # %% [markdown]
-# 1. Learn from labels, and pin it; then learn from the teacher. Choose three runs for each.
+# 1. Learn from labels, and pin it; then learn from the teacher, which is where your function trains. Three runs each.
 # 2. Temperature 1, then 10: which is better? Move it while it trains, too.
 # 3. Alpha from 1 to 0: at 0 the teacher is switched off.
 # 4. All 1,257 images, width 64, 1,500 steps: labels, smoothed labels, the teacher. Then width 32 and 600 steps. Who is
@@ -259,13 +259,13 @@ claim("a student of 8 units does better at temperature 1 than at 10", above(*pai
 # %% [markdown]
 # The teacher has learned from these same images, so it has little to add. What is left to gain may be
 # **regularization**: a loss that does not reward boundless certainty. Label smoothing gives that for nothing. In the
-# panel, after 600 steps and with 32 units, you may see none of it: the claims are about the longer training alone, and
-# a likely reason is that certainty takes time to become too large. So a gain from distillation counts when it stands
-# beside this control, and when the teacher knows something that the student's own data do not say. Above, with 100
-# images, it did.
+# panel, after 600 steps and with 32 units, you may see none of it: the claims are about the longer training alone. We
+# have not tested why: perhaps certainty takes time to become too large. So a gain from distillation counts when it
+# stands beside this control, and when the teacher knows something that the student's own data do not say. Above, with
+# 100 images, it did.
 #
 # The last claim is Hinton's observation too: a high temperature asks the student to match all ten logits, also those of
-# digits that are out of the question. A likely reason: a narrow student cannot, and does worse at what matters.
+# digits that are out of the question. Perhaps a narrow student cannot, and does worse at what matters: not tested here.
 #
 # ### Exercise: the distillation loss
 #
@@ -729,8 +729,8 @@ recall(
     "hints",
     answer="it does not help",
     because="with a small weight the loss is a little higher, and with a large one much, early and late. "
-    "A likely reason for the large one: the student's loss is then nearly all hint, so it spends its steps on the "
-    "teacher's inner numbers, and learns the language late.",
+    "Why so with the large one we have not tested. Perhaps the loss is then nearly all hint, and the steps go to the "
+    "teacher's inner numbers.",
 )
 
 # %% [markdown]

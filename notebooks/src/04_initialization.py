@@ -1158,8 +1158,8 @@ for shape in ("wide", "deep"):
 recall(
     "warm",
     answer="the fresh start",
-    because="by 1.6 points on average, and by 1.4 in a deeper network. A likely reason: in its first 1,000 steps the "
-    "warm network has learned 200 images by heart, noise and all, and 400 images no longer undo that.",
+    because="by 1.6 points on average, and by 1.4 in a deeper network. We have not tested why. Perhaps in its first "
+    "1,000 steps the warm network has learned 200 images by heart, noise and all, and 400 no longer undo that.",
 )
 
 # %% [markdown]

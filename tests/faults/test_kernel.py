@@ -5,7 +5,7 @@ import time
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-ROUNDS, REQUESTS = 20, 20  # without `keep_listening`, a kernel was deaf after 20 to 120 requests, 4 times of 4
+ROUNDS, REQUESTS = 20, 20  # without `keep_listening` the kernel goes deaf on the way
 
 
 @pytest.fixture
