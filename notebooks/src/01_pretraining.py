@@ -336,8 +336,8 @@ claim("one of the stored runs, run now, ends within 0.1 nats of what is stored",
 recall(
     "horizon",
     answer="800: twice too long",
-    because="in 1,000 steps a horizon of 4,000, four times too long, does end higher. We have not tested why: perhaps in "
-    "runs that end long before the model is done, steps at a high learning rate bring more than a quiet end.",
+    because="in 1,000 steps a horizon of 4,000, four times too long, does end higher. We have not tested why: perhaps "
+    "in runs that end long before the model is done, steps at a high rate bring more than a quiet end.",
 )
 
 # %% [markdown]
