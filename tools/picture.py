@@ -23,7 +23,7 @@ PATIENCE = 60  # seconds for a browser to start, or to draw: one that lost a mes
 
 def png(specs: Sequence[dict], texts: Sequence[tuple[str, str]] = ()) -> str:
     """Figures and texts side by side, two in a row, as a base64 PNG."""
-    cards = [*specs, *(_text_card(*text) for text in texts)]
+    cards = [*map(_literal, specs), *(_text_card(*text) for text in texts)]
     tiles = [Image.open(io.BytesIO(_drawn(spec))) for spec in cards]
     rows = [tiles[i : i + 2] for i in range(0, len(tiles), 2)]
     width = max(sum(tile.width for tile in row) for row in rows)
@@ -98,9 +98,13 @@ def _options(spec: dict) -> dict:
     return {"format": "png", "width": WIDTH, "height": spec["layout"]["height"], "scale": SCALE}
 
 
-def _literal(text: str) -> str:
-    """Text as plotly shows it letter by letter: it knows these entities, and would show one of a quote as it stands."""
-    return html.escape(text, quote=False)
+def _literal(value):
+    """Texts, in a figure or alone, as plotly shows them letter by letter: it shows an entity of a quote as such."""
+    if isinstance(value, dict):
+        return {key: _literal(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_literal(part) for part in value]
+    return html.escape(value, quote=False) if isinstance(value, str) else value
 
 
 def _text_card(title: str, body: str) -> dict:
