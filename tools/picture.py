@@ -16,7 +16,7 @@ from collections.abc import Coroutine, Sequence
 from PIL import Image
 
 WIDTH, SCALE = 520, 1.5
-LINES = 14  # of a text
+LINES, COLUMNS = 14, 68  # of a text: as many columns as a panel has at 700 pixels
 TRIES = 3  # on a busy machine a message between kaleido and its browser is now and then cut in two
 PATIENCE = 60  # seconds for a browser to start, or to draw: one that lost a message may never answer
 
@@ -108,7 +108,7 @@ def _literal(value):
 
 
 def _text_card(title: str, body: str) -> dict:
-    lines = [piece for line in body.splitlines() for piece in textwrap.wrap(line, 62) or [""]]
+    lines = [piece for line in body.splitlines() for piece in textwrap.wrap(line, COLUMNS) or [""]]
     lines = lines if len(lines) <= LINES else [*lines[:LINES - 1], "…"]
     note = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "xanchor": "left", "yanchor": "top", "align": "left"}
     font = {"family": "monospace", "size": 12, "color": "#333333"}
@@ -118,6 +118,6 @@ def _text_card(title: str, body: str) -> dict:
         "yaxis": {"visible": False},
         "annotations": [note | {"text": "<br>".join(map(_literal, lines)), "showarrow": False, "font": font}],
         "height": 90 + 16 * len(lines),
-        "margin": {"l": 20, "r": 10, "t": 40, "b": 10},
+        "margin": {"l": 14, "r": 10, "t": 40, "b": 10},
     }
     return {"data": [], "layout": layout}

@@ -265,7 +265,7 @@ class View {
     for (const { title, body } of texts) {
       const box = element("figure", "cu-text", this.texts);
       element("figcaption", "cu-text-title", box).textContent = title;
-      element("pre", "cu-text-body", box).textContent = body;
+      element("pre", `cu-text-body ${/ {3}/.test(body) ? "cu-table" : ""}`, box).textContent = body;
     }
   }
 
