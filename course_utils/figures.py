@@ -48,6 +48,7 @@ def lines(
     marks: Mapping[float, str] | None = None,
     x_log: bool = False,
     y_log: bool = False,
+    x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> dict:
     """Lines with bands, dotted reference ``levels`` (name -> y), and vertical ``marks`` (x -> text, oldest first).
@@ -55,7 +56,9 @@ def lines(
     None among the series is a line that has no values yet.
     """
     data = [trace for one in series if one is not None for trace in _line(one)]
-    layout = _layout(title, _axis(x_title, log=x_log), _axis(y_title, log=y_log, ends=y_range), legend=True)
+    drawn = {axis: [trace[axis] for trace in data] for axis in "xy"}
+    x_axis = _axis(x_title, log=x_log, drawn=drawn["x"], ends=x_range)
+    layout = _layout(title, x_axis, _axis(y_title, log=y_log, drawn=drawn["y"], ends=y_range), legend=True)
     layout["shapes"], layout["annotations"] = [], []
     if levels:
         _add_levels(layout, levels, y_log)
@@ -158,11 +161,14 @@ def points(
     return {"data": data, "layout": _layout(title, _axis(x_title), _axis(y_title), legend=True)}
 
 
-def _axis(title: str, *, log: bool = False, ends: tuple[float, float] | None = None) -> dict:
+def _axis(title: str, *, log: bool = False, drawn: Sequence = (), ends: tuple[float, float] | None = None) -> dict:
     look = {"gridcolor": "rgba(127,127,127,0.25)", "zeroline": False, "linecolor": NEUTRAL, "automargin": True}
-    ends = {} if ends is None else {"range": list(ends)}
-    kind = {"type": "log", "minorloglabels": "complete"} if log else {"type": "linear"}  # 0.2 and 20, not 2 and 2
-    return look | {"title": {"text": title}} | kind | ends
+    kind = {"type": "linear"}
+    if log:  # 0.2 and 20 in full, where plotly writes 2 and 2; powers of ten only beyond what can be read
+        values = np.concatenate([[1.0], *drawn])
+        far = ((values > 0) & (values < 1e-5) | (values > 1e7)).any()
+        kind = {"type": "log", "minorloglabels": "complete", "exponentformat": "power" if far else "none"}
+    return look | {"title": {"text": title}} | kind | ({} if ends is None else {"range": list(ends)})
 
 
 def _layout(title: str, x: dict, y: dict, *, legend: bool = False) -> dict:

@@ -1,11 +1,13 @@
 """The notebook builder, on a small notebook of its own."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 from course_utils import figures
 from tools import build_notebooks as builder
@@ -251,3 +253,14 @@ def test_a_picture_that_always_fails_fails_the_build(browsers):
     with pytest.raises(TimeoutError, match="no answer"):
         picture._drawn(BARS)
     assert [one.open for one in opened] == [False] * picture.TRIES
+
+
+def test_a_text_in_a_picture_is_drawn_letter_by_letter(monkeypatch):
+    blank, drawn = io.BytesIO(), []
+    Image.new("RGB", (2, 2)).save(blank, "PNG")
+    monkeypatch.setattr(picture, "_drawn", lambda spec: drawn.append(spec) or blank.getvalue())
+    text = "<b>&'\"$x$"
+    picture.png([figures.bars([text, "b"], [1, 2], title=text, x_title="x", y_title="y")], [(text, text)])
+    shown = [drawn[0]["data"][0]["x"][0], *(spec["layout"]["title"]["text"] for spec in drawn),
+             drawn[1]["layout"]["annotations"][0]["text"]]  # fmt: skip
+    assert shown == ["&lt;b&gt;&amp;'\"$x$"] * 4, "the entities that plotly knows, each once"

@@ -17,6 +17,7 @@ from course_utils import checkpoint, runtime, training
 from course_utils.live import Shown, Slider
 from course_utils.models import IGNORE, count_parameters
 from tests.test_live import wait
+from tools.picture import COLUMNS
 
 
 def batch(images=40, **changes):
@@ -306,7 +307,9 @@ def test_the_size_panel_shows_every_width_and_the_teacher(monkeypatch):
     assert list(accuracy["data"][-1]["x"]) == [310, 610]
     assert [list(trace["x"]) for trace in time["data"]] == [[310, 610, 301_066]] * 2
     assert all((trace["y"] > 0).all() for trace in time["data"])
-    assert [row.split()[0] for row in panel.shown.texts[0][1].splitlines()[2:]] == ["4", "8", "teacher"]
+    rows = panel.shown.texts[0][1].splitlines()
+    assert [row.split()[0] for row in rows[2:]] == ["4", "8", "teacher"]
+    assert max(map(len, rows)) <= COLUMNS, "more would scroll"
 
 
 # --- work that takes a moment -----------------------------------------------------------------------------------------

@@ -62,3 +62,11 @@ def test_a_level_on_a_logarithmic_axis_is_labelled_where_it_is_drawn():
     layout = every_figure()["log lines"]["layout"]
     assert layout["shapes"][0]["path"] == "M0,10.0 H1"  # shapes take values,
     assert layout["annotations"][0]["y"] == 1.0  # annotations take their logarithm
+
+
+@pytest.mark.parametrize(("y", "wanted"), [([0.3, 30], "none"), ([0, 2e-5, float("nan")], "none"), ([1e-9, 1], "power"),
+                                           ([1, 2e8], "power")])  # fmt: skip
+def test_a_logarithmic_axis_has_its_numbers_in_full_as_long_as_they_can_be_read(y, wanted):
+    series = [Series(name="a", x=np.arange(len(y)), y=np.array(y)), Series(name="none yet", x=X[:0], y=X[:0])]
+    axis = figures.lines(series, **AXES, y_log=True)["layout"]["yaxis"]
+    assert (axis["minorloglabels"], axis["exponentformat"]) == ("complete", wanted)  # not 2 and 5 at 0.2, 0.5, 2, 5

@@ -18,6 +18,7 @@ from chapters.initialization.theory import initial_loss
 from course_utils import data, initialization, sweeps, training
 from course_utils.models import GPT, GPTConfig
 from course_utils.runtime import generator
+from tools.picture import COLUMNS
 
 SPLIT = data.digits_split()
 
@@ -131,7 +132,7 @@ def test_the_tuned_board_names_what_is_lost():
     panel = boards.stored_board_panel(lambda _: shares, lambda _: np.full_like(shares, 0.01))
     assert panel.shown.summary == "Under 20%: xavier in norm."
     assert "90% 1e-02" in panel.shown.texts[0][1]
-    assert max(map(len, panel.shown.texts[0][1].splitlines())) <= 60  # more would be wrapped
+    assert max(map(len, panel.shown.texts[0][1].splitlines())) <= COLUMNS  # more would scroll
 
 
 # --- slices ---------------------------------------------------------------------------------------------------------

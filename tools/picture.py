@@ -16,14 +16,14 @@ from collections.abc import Coroutine, Sequence
 from PIL import Image
 
 WIDTH, SCALE = 520, 1.5
-LINES = 14  # of a text
+LINES, COLUMNS = 14, 68  # of a text: as many columns as a panel has at 700 pixels
 TRIES = 3  # on a busy machine a message between kaleido and its browser is now and then cut in two
 PATIENCE = 60  # seconds for a browser to start, or to draw: one that lost a message may never answer
 
 
 def png(specs: Sequence[dict], texts: Sequence[tuple[str, str]] = ()) -> str:
     """Figures and texts side by side, two in a row, as a base64 PNG."""
-    cards = [*specs, *(_text_card(*text) for text in texts)]
+    cards = [*map(_literal, specs), *(_text_card(*text) for text in texts)]
     tiles = [Image.open(io.BytesIO(_drawn(spec))) for spec in cards]
     rows = [tiles[i : i + 2] for i in range(0, len(tiles), 2)]
     width = max(sum(tile.width for tile in row) for row in rows)
@@ -98,13 +98,17 @@ def _options(spec: dict) -> dict:
     return {"format": "png", "width": WIDTH, "height": spec["layout"]["height"], "scale": SCALE}
 
 
-def _literal(text: str) -> str:
-    """Text as plotly shows it letter by letter: it knows these entities, and would show one of a quote as it stands."""
-    return html.escape(text, quote=False)
+def _literal(value):
+    """Texts, in a figure or alone, as plotly shows them letter by letter: it shows an entity of a quote as such."""
+    if isinstance(value, dict):
+        return {key: _literal(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_literal(part) for part in value]
+    return html.escape(value, quote=False) if isinstance(value, str) else value
 
 
 def _text_card(title: str, body: str) -> dict:
-    lines = [piece for line in body.splitlines() for piece in textwrap.wrap(line, 62) or [""]]
+    lines = [piece for line in body.splitlines() for piece in textwrap.wrap(line, COLUMNS) or [""]]
     lines = lines if len(lines) <= LINES else [*lines[:LINES - 1], "…"]
     note = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "xanchor": "left", "yanchor": "top", "align": "left"}
     font = {"family": "monospace", "size": 12, "color": "#333333"}
@@ -114,6 +118,6 @@ def _text_card(title: str, body: str) -> dict:
         "yaxis": {"visible": False},
         "annotations": [note | {"text": "<br>".join(map(_literal, lines)), "showarrow": False, "font": font}],
         "height": 90 + 16 * len(lines),
-        "margin": {"l": 20, "r": 10, "t": 40, "b": 10},
+        "margin": {"l": 14, "r": 10, "t": 40, "b": 10},
     }
     return {"data": [], "layout": layout}

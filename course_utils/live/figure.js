@@ -81,9 +81,11 @@ function element(tag, className, parent) {
 }
 
 // Arrays travel as float32 buffers; {"buffer": 3, "shape": [2, 5]} in a trace says where one belongs, and has
-// "dtype": "float64" where the numbers need it.
+// "dtype": "float64" where the numbers need it. plotly would read texts as HTML: they are shown letter by letter.
+const LITERAL = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
 function unpack(value, buffers) {
   if (Array.isArray(value)) return value.map((part) => unpack(part, buffers));
+  if (typeof value === "string") return value.replace(/[&<>]/g, (mark) => LITERAL[mark]);
   if (value === null || typeof value !== "object") return value;
   if ("buffer" in value) {
     const view = buffers[value.buffer];
@@ -106,10 +108,10 @@ function themed(layout, node) {
 }
 
 // The newest value of each curve, for those who do not see it.
-function newest(data, layout) {
-  const curves = data.filter((trace) => trace.mode?.includes("lines") && trace.name && trace.y.length);
-  const values = curves.map((trace) => `${trace.name} ${Number(trace.y.at(-1).toPrecision(3))}`);
-  return values.length ? [`At its right end, ${layout.yaxis.title.text}: ${values.join(", ")}.`] : [];
+function newest(data, spec) {
+  const values = data.flatMap(({ mode, y }, i) => mode?.includes("lines") && spec.data[i].name && y.length ?
+    [`${spec.data[i].name} ${Number(y.at(-1).toPrecision(3))}`] : []);
+  return values.length ? [`At its right end, ${spec.layout.yaxis.title.text}: ${values.join(", ")}.`] : [];
 }
 
 const CONFIG = {
@@ -117,6 +119,7 @@ const CONFIG = {
   responsive: false,
   showSendToCloud: false,
   plotlyServerURL: "",
+  typesetMath: false, // a $ is a $, where a front end has MathJax
   modeBarButtons: [["toImage", "zoom2d", "resetScale2d"]],
 };
 
@@ -229,7 +232,7 @@ class View {
       if (!width) return;
       const font = { ...layout.font, color: "#333333" };
       const paper = { ...layout, font, paper_bgcolor: "white", plot_bgcolor: "white" };
-      urls.push(await this.Plotly.toImage({ data, layout: paper }, { format: "webp", width, height: layout.height }));
+      urls.push(await this.Plotly.toImage({ data, layout: paper, config: CONFIG }, { format: "webp", width, height: layout.height }));
     }
     this.tell({ type: "picture", urls, summary: this.frame.summary });
   }
@@ -250,7 +253,7 @@ class View {
         const layout = { ...themed(unpack(spec.layout, buffers), node), width };
         this.Plotly.react(node, data, layout, CONFIG);
       }
-      node.setAttribute("aria-label", [`${spec.layout.title.text}.`, summary, ...newest(data, spec.layout)].join(" "));
+      node.setAttribute("aria-label", [`${spec.layout.title.text}.`, summary, ...newest(data, spec)].join(" "));
     });
   }
 
@@ -262,7 +265,7 @@ class View {
     for (const { title, body } of texts) {
       const box = element("figure", "cu-text", this.texts);
       element("figcaption", "cu-text-title", box).textContent = title;
-      element("pre", "cu-text-body", box).textContent = body;
+      element("pre", `cu-text-body ${/ {3}/.test(body) ? "cu-table" : ""}`, box).textContent = body;
     }
   }
 

@@ -51,14 +51,11 @@ class LossView:
                 name = f"{trace.name}: {label}" if label and len(traces) > 1 else label or trace.name
                 series.append(trace.series(curve, name=name, style=trace.style + offset))
         current = traces[0].histories[0]
-        spec = figures.lines(
+        return figures.lines(
             series, title=self.title, x_title="training step", y_title=self.y_title,
             levels=current.levels, marks=_marks(current), y_log=self.log_loss,
             y_range=self._range(series, current),
         )  # fmt: skip
-        if self.log_loss:
-            spec["layout"]["yaxis"]["exponentformat"] = "power"  # 10⁻⁴, and not 100µ
-        return spec
 
     def _range(self, series, current) -> tuple[float, float] | None:
         if self.top is None or self.log_loss:

@@ -60,6 +60,27 @@ FilePicker(label="A text:", limit=1000, on_file=lambda name, content: taken.appe
            on_refused=taken.append)
 """,
 ]
+TABLES = [
+    """
+from chapters.start.course_map import course_map
+
+course_map()
+""",
+    """
+from course_utils.live import Explorer, Shown
+
+HEAD = "          "  # nothing stands above the names
+
+def table(columns):
+    rows = ["".join([start, *(f"{n:>8}" for n in range(columns))]) for start in (HEAD, f"{'first':10}")]
+    return Shown(texts=[("A table", "\\n".join(rows))])
+
+Explorer(lambda: table(7), title="Fits", controls={})
+""",
+    """
+Explorer(lambda: table(12), title="Too wide", controls={})
+""",
+]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -85,6 +106,7 @@ def server(tmp_path_factory):
     shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".*", "src"))
     write_notebook(home / "notebooks" / "panels.ipynb", CELLS)
     write_notebook(home / "notebooks" / "picker.ipynb", PICKER)
+    write_notebook(home / "notebooks" / "tables.ipynb", TABLES)
     running = Server(home / "notebooks", home / "server.log")
     yield running
     running.close()

@@ -1,6 +1,7 @@
 """What goes wrong around a panel: reloads, a server or kernel that has gone, other front ends."""
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -199,7 +200,8 @@ def test_what_is_typed_into_a_whole_number_counts_or_is_answered(shared, typed, 
 
 POLICIES = {"no blob": "script-src 'self' 'unsafe-inline'", "no inline": "script-src 'self' blob:",
             "neither": "script-src 'self'"}  # fmt: skip
-MODEL = """
+TEXT = """<b>&'"&lt; $x$"""
+MODEL = f"const TEXT = {json.dumps(TEXT)};" + """
 const handlers = [];
 const code = Uint8Array.from(atob(LIBRARY), (letter) => letter.charCodeAt(0));
 const library = { on: (_, act) => { library.answer = () => act({}, [code]); }, send: () => library.answer() };
@@ -214,8 +216,8 @@ const model = {
   widget_manager: { get_model: async (name) => parts[name] },
 };
 const frame = { type: "frame", n: 1, status: "Ready.", summary: "", state: {}, progress: null, texts: [], skeleton: [
-  { data: [{ x: [0, 1], y: [0, 1], name: "line", mode: "lines" }],
-    layout: { height: 200, title: { text: "A line" }, yaxis: { title: { text: "y" } } } }] };
+  { data: [{ x: ["a", TEXT], y: [0, 1], name: TEXT, mode: "lines" }],
+    layout: { height: 200, title: { text: TEXT }, yaxis: { title: { text: "y" } }, showlegend: true } }] };
 import("/figure.js").then(({ default: widget }) => {
   widget.render({ model, el: document.body });
   setInterval(() => handlers.forEach((hand) => hand(frame, [])), 300);
@@ -255,6 +257,14 @@ def test_a_figure_is_drawn_under_a_strict_content_policy(strict_page, policy):
     page = strict_page(POLICIES[policy])
     page.locator(".cu-plot .scatterlayer path").first.wait_for(state="attached")
     page.wait_for_function("() => window.told.some((one) => one.type === 'drawn')")
+
+
+def test_a_text_in_a_figure_is_shown_letter_by_letter(strict_page):
+    page = strict_page(POLICIES["no inline"])
+    page.locator(".cu-plot .legendtext").wait_for(state="attached")
+    for place in (".gtitle", ".legendtext", ".xtick >> nth=1"):
+        assert page.locator(f".cu-plot {place}").text_content() == TEXT
+    assert page.locator(".cu-plot").get_attribute("aria-label") == f"{TEXT}.  At its right end, y: {TEXT} 1."
 
 
 def test_where_no_script_may_run_the_figure_says_so(strict_page):

@@ -316,6 +316,21 @@ def test_a_narrow_window(panel):
         assert button.bounding_box()["x"] + button.bounding_box()["width"] <= right
 
 
+def test_a_table_keeps_its_columns_at_700_pixels_and_scrolls_within_its_card(open_notebook):
+    notebook = open_notebook("tables.ipynb")
+    notebook.command("application:toggle-left-area")
+    notebook.page.set_viewport_size({"width": 700, "height": 900})
+    notebook.run_all()
+    notebook.page.wait_for_function("() => document.querySelectorAll('.cu-text-body').length === 2")
+    sizes = """(one) => [one.getBoundingClientRect().right - one.closest('.cu-card').getBoundingClientRect().right < 0,
+      one.scrollWidth - one.clientWidth, Math.round(one.clientHeight / parseFloat(getComputedStyle(one).lineHeight))]"""
+    (_, beyond, lines), (inside, scrolls, same) = [
+        one.evaluate(sizes) for one in notebook.page.locator(".cu-text-body").all()]  # fmt: skip
+    assert beyond == 0 and lines == same, "columns within 68 letters fit"
+    assert inside and scrolls > 0, "wider ones scroll, and are not broken"
+    assert notebook.page.locator(".course-card table").evaluate(sizes)[:2] == [True, 0]
+
+
 def test_an_explorer_follows_its_control(panel):
     explorer = panel.notebook.panel("Explorer")
     explorer.drawn()

@@ -156,7 +156,7 @@ def _costs_shown(found, costs, taught) -> Shown:
                          y_title="microseconds", x_log=True, y_log=True)  # fmt: skip
     for spec in (accuracy, time):
         spec["layout"]["xaxis"]["dtick"] = 1  # powers of ten: more would stand on one another in a narrow window
-    rows = [f"{'':>9}{'':>9}{'':>7}{'':>9}  memory for images   ms for images",
+    rows = [f"{'':>9}{'':>9}{'':>7}{'':>9}{'memory for images':>18}{'ms for images':>16}",
             f"{'':>9}{'weights':>9}{'right':>7}{'disk':>9}{'1':>9}{'64':>9}{'1':>8}{'64':>8}"]  # fmt: skip
     names, right = [*(f"{width} units" for width in found), "teacher"], [*seen.mean(1), taught]
     for name, share, cost in zip(names, right, costs, strict=True):

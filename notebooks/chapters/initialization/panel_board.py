@@ -61,7 +61,7 @@ def coordinate_panel() -> Explorer:
         figure = figures.lines(series, title="How far one step moves the outputs", x_title="width", x_log=True,
                                y_title="root mean square of the change", y_log=True)  # fmt: skip
         figure["layout"]["xaxis"] |= {"tickmode": "array", "tickvals": CHECKED, "ticktext": [str(n) for n in CHECKED]}
-        figure["layout"]["yaxis"] |= {"dtick": "D2", "exponentformat": "power"}  # not all nine digits
+        figure["layout"]["yaxis"] |= {"dtick": "D2"}  # not all nine digits
         slopes = " and ".join(f"{found.slope:.2f} ({name})" for name, found in checks.items())
         return Shown(figures=[figure], summary=f"The change grows with the width to the power of {slopes}.")
 
@@ -85,7 +85,6 @@ def widths_panel(losses: Callable[[str, int], np.ndarray]) -> Explorer:
             best.append(f"{rates[found.mean(1).argmin()]:.2g} at width {width}")
         figure = figures.lines(series, title=f"Loss after {widths.STEPS} steps", x_title="learning rate", x_log=True,
                                y_title="loss (nats)", y_range=(0, 2.5))  # fmt: skip
-        figure["layout"]["xaxis"]["exponentformat"] = "power"
         return Shown(figures=[figure], summary=f"Best learning rate: {', '.join(best)}.")
 
     chosen = Choice(label="parametrization", options=tuple(widths.SCHEMES), help="Standard, or maximal update (muP).")

@@ -105,7 +105,7 @@ class MemoryPanel(Explorer):
         sides = ["bottom right" if name in OURS else "top left" for name in names]
         spec["data"][0] |= {"mode": "markers+text", "text": words, "textposition": sides, "showlegend": False}
         spec["layout"]["xaxis"] |= {"range": [3.3, 11.5]}  # powers of ten; still, whatever is chosen
-        spec["layout"]["yaxis"] |= {"range": [-4.9, 5.3], "exponentformat": "power"}
+        spec["layout"]["yaxis"] |= {"range": [-4.9, 5.3]}
         return spec
 
 

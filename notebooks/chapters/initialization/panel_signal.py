@@ -92,9 +92,7 @@ def _activations(seen: Probe, theory: Predicted | None) -> dict:
 
 
 def _by_layer(series: list[figures.Series], title: str, y_title: str) -> dict:
-    spec = figures.lines(series, title=title, x_title="layer", y_title=y_title, y_log=True)
-    spec["layout"]["yaxis"]["exponentformat"] = "power"
-    return spec
+    return figures.lines(series, title=title, x_title="layer", y_title=y_title, y_log=True)
 
 
 def _gradients(seen: Probe, theory: Predicted | None) -> dict:
