@@ -16,8 +16,8 @@ export CHROMIUM
 # Where figures become pictures (`make notebooks`), this is the name that is looked for.
 export BROWSER_PATH := $(CHROMIUM)
 
-# JupyterLab's and nbconvert's settings for the course.
-SETTINGS := $(wildcard binder/overrides.json binder/jupyter_nbconvert_config.json)
+# The settings of JupyterLab, nbconvert and each kernel for the course.
+SETTINGS := $(addprefix binder/,overrides.json jupyter_nbconvert_config.json ipython_kernel_config.json)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab test check notebooks studies audit bench lock clean chromium FORCE
@@ -138,8 +138,9 @@ endif
 .venv/.lab: .venv/.torch requirements.lock pyproject.toml $(SETTINGS)
 	@echo "Installing JupyterLab and the course, about one minute."
 	@$(PIP) --constraint requirements.lock --editable .
-	@mkdir -p .venv/share/jupyter/lab/settings .venv/etc/jupyter
-	@cp $(SETTINGS) .venv/etc/jupyter/
+	@mkdir -p .venv/share/jupyter/lab/settings .venv/etc/jupyter .venv/etc/ipython
+	@cp binder/jupyter_nbconvert_config.json .venv/etc/jupyter/
+	@cp binder/ipython_kernel_config.json .venv/etc/ipython/
 	@cp binder/overrides.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch $@
 

@@ -29,6 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
 START = "/lab/tree/notebooks/00_start_here.ipynb"
+SETTINGS = {  # where each file of settings belongs, below a Python's prefix
+    "binder/overrides.json": "share/jupyter/lab/settings/overrides.json",
+    "binder/jupyter_nbconvert_config.json": "etc/jupyter/jupyter_nbconvert_config.json",
+    "binder/ipython_kernel_config.json": "etc/ipython/ipython_kernel_config.json",
+}
 
 
 def read_lock():
@@ -181,8 +186,8 @@ def test_binders_last_step_installs_without_a_cache_and_leaves_the_settings(tmp_
     assert done.returncode == 0, done.stderr
     assert all("--no-cache-dir" in call for call in calls if "pip install" in call)
     assert calls[-1] == "-c import course_utils"
-    settings = tmp_path / "prefix/share/jupyter/lab/settings/overrides.json"
-    assert settings.read_text() == (ROOT / "binder/overrides.json").read_text()
+    for name, place in SETTINGS.items():
+        assert (tmp_path / "prefix" / place).read_text() == (ROOT / name).read_text()
 
 
 def test_binders_last_step_stops_where_something_fails(tmp_path):
@@ -252,7 +257,7 @@ def checkout(tmp_path):
     """A checkout, in a folder with a space in its name, and a `bin` that stands for the machine."""
     folder = tmp_path / "my course"
     (folder / "binder").mkdir(parents=True)
-    for name in ("Makefile", "requirements.lock", "pyproject.toml", "binder/overrides.json"):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", *SETTINGS):
         shutil.copy(ROOT / name, folder / name)
     (tmp_path / "bin").mkdir()
     for tool in ("sh", "make", "id", "grep", "uname", "cp", "mkdir", "touch", "rm"):
@@ -286,7 +291,8 @@ def test_set_up_skips_a_python_that_does_not_run_and_says_what_it_does(checkout)
     assert "Installing PyTorch" in done.stdout and "minute" in done.stdout
     pip = "-m pip install --quiet --disable-pip-version-check --constraint requirements.lock"
     assert calls(checkout) == [f"{pip} torch", f"{pip} --editable ."]
-    assert (checkout / ".venv/share/jupyter/lab/settings/overrides.json").exists()
+    for name, place in SETTINGS.items():
+        assert (checkout / ".venv" / place).read_text() == (ROOT / name).read_text()
 
 
 def test_a_second_set_up_does_nothing(checkout):

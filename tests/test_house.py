@@ -29,6 +29,7 @@ ROWS = (  # a module of the engine imports only from rows above its own
     ("pretraining",),
     ("finetuning", "distillation"),
     ("figures",),
+    ("kernel",),
     ("live",),
     ("lesson",),
 )
@@ -143,6 +144,7 @@ def readers():
     for path in (ROOT / "binder").glob("*.json"):  # settings name classes
         for word in re.findall(r"\w+", path.read_text()):
             found[word].add((path, 0))
+    found["load_ipython_extension"] = found["kernel"]  # what IPython calls in a module that settings name
     return found
 
 
@@ -213,8 +215,8 @@ def fresh(code):
 
 
 def headless():
-    """The modules that need no notebook: all that stand above the widgets and are there."""
-    below = ROW["live"]
+    """The modules that need no notebook: all that stand above the kernel and are there."""
+    below = ROW["kernel"]
     return sorted(f"course_utils.{name}" for name in {name_of(path) for path in FILES} & ROW.keys()
                   if ROW[name] < below)
 

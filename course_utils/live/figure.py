@@ -22,7 +22,7 @@ import numpy as np
 import traitlets
 from IPython import get_ipython
 
-from course_utils.live.kernel import keep_listening
+from course_utils.kernel import keep_listening
 
 FOLDER = Path(__file__).parent
 UNANSWERED = 2  # frames that may be under way to a browser that has not yet drawn them

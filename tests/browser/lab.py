@@ -12,6 +12,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+import playwright.sync_api
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGS = [
@@ -25,6 +27,11 @@ WITHIN = f"""(promise) => Promise.race([promise, new Promise((_, fail) => setTim
   () => fail(new Error('no answer of the kernel within {ANSWERS_WITHIN} s')), {1000 * ANSWERS_WITHIN}))])"""
 # The notebook in front: its kernel, and a way to run code there that no cell shows.
 KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+STATE = """() => {
+  const widget = window.jupyterapp?.shell.currentWidget, kernel = widget?.sessionContext?.session?.kernel;
+  const { isReady } = widget?.sessionContext ?? {};
+  return [isReady, kernel?.connectionStatus, kernel?.status, widget?.context?.isReady].map(String);
+}"""
 EXECUTE = f"""async (code) => {{
   let printed = '';
   const future = {KERNEL}.requestExecute({{code, store_history: false}});
@@ -156,11 +163,13 @@ class Notebook:
     def wait_ready(self) -> None:
         """The notebook is drawn, and its kernel is connected and idle."""
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
-        self.page.wait_for_function(
-            f"() => window.jupyterapp?.shell.currentWidget?.sessionContext?.isReady && "
-            f"{KERNEL}?.connectionStatus === 'connected' && {KERNEL}.status === 'idle' && "
-            "window.jupyterapp.shell.currentWidget.context?.isReady"
-        )
+        wanted = ["true", "connected", "idle", "true"]
+        try:
+            self.page.wait_for_function(f"(wanted) => ({STATE})().join() === wanted.join()", arg=wanted)
+        except playwright.sync_api.TimeoutError:
+            found = self.page.evaluate(STATE)
+            said = self.server.log.read_text()[-3000:]
+            raise TimeoutError(f"{self.name} is not ready: expected {wanted}, got {found}\n{said}") from None
 
     def command(self, name: str, **arguments) -> None:
         self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments])
