@@ -110,8 +110,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.split(x)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (batch, heads, tokens, width / heads)
+        mixed = self.mix(q, k, v)  # (batch, heads, tokens, width / heads)
         return self.out(mixed.transpose(1, 2).reshape(x.shape))  # (batch, tokens, width)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """What each token takes from itself and the earlier ones; another function may take this one's place."""
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
     def weights(self, x: Tensor) -> Tensor:
         """How much each token looks at each earlier one: (batch, heads, tokens, tokens), rows sum to 1."""

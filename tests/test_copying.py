@@ -1,5 +1,8 @@
 """Copying from context: what is asked stood before, no position tells where, and the measure knows a perfect head."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,8 +10,8 @@ from chapters.pretraining import copying, heads
 from chapters.pretraining.studies import STUDIES as studies
 from chapters.stories import HELD_OUT_SEED, story_pool
 from chapters.stories.abilities import ability_accuracy
-from course_utils import checkpoint, runtime
-from course_utils.models import GPT, GPTConfig
+from course_utils import checkpoint, runtime, training
+from course_utils.models import GPT, IGNORE, GPTConfig
 
 
 def test_what_is_asked_stood_before_and_only_that():
@@ -28,6 +31,20 @@ def test_no_position_tells_where_to_look():
     places = (rows[asked, : copying.FIRST] == rows[asked, 20, None]).float().argmax(1)
     counts = torch.bincount(places, minlength=copying.FIRST - 1)
     assert counts.min() > 0 and counts.max() / counts.sum() < 0.25
+
+
+def test_attention_that_sees_what_comes_reads_all_but_the_last_place():
+    def attention(q, k, v):
+        return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1) @ v
+
+    sees = replace(copying.copying_recipe(layers=1), model=partial(copying.attending, attention, layers=1))
+    run = training.finish(sees.start(0))
+    assert 0.1 < run.history["held-out"].last < 0.2
+    rows, targets = copying.copying_rows(runtime.generator(1), 500)
+    with torch.no_grad():
+        before, last = (run.model(rows, targets.masked_fill(left, IGNORE))[1].item()
+                        for left in (torch.arange(32) == 31, torch.arange(32) < 31))  # fmt: skip
+    assert before < 0.01 and last > 2
 
 
 def test_a_perfect_induction_head_scores_one_and_an_even_one_little():

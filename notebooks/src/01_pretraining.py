@@ -18,7 +18,8 @@
 # - look at attention and embeddings, and say what they do and do not show,
 # - say what pretraining is good for, and where its head start ends,
 # - sample from a model with temperature and top-k, save it and load it, and train on a text of your own,
-# - write the next-token loss, the bigram level, a schedule with warmup, and sampling with temperature.
+# - write the next-token loss, the bigram level, the training loop, causal attention, a schedule with warmup, and
+#   sampling with temperature.
 
 # %%
 import math
@@ -170,7 +171,60 @@ claim("counted on 20,000 stories, the bigram level is within 1 % of the exact on
 # a token look at earlier ones (section 6). All in all there are about 110,000 weights. Each step reads 16 stories, and
 # **AdamW**, a kind of gradient descent, moves every weight a little so that the loss on these stories falls.
 #
-# The second picture splits up what it guesses right on **held-out** stories, which it never trains on:
+# ### Exercise: the training loop
+#
+# All training is one loop. For each **batch**, a few stories: compute the loss; let `loss.backward()` find each
+# weight's **gradient**, which says how the loss changes with this weight; let `optimizer.step()` move every weight
+# against its gradient. `backward` *adds* to the gradients that are there, so `optimizer.zero_grad()` clears them
+# first. Here `inputs` are 16 stories, and `targets` the same, one token later: `model(inputs, targets)` returns the
+# logits and the mean loss. Return the losses as plain numbers, one a batch.
+
+# %%
+def train(model, batches, optimizer):
+    """batches: gives (inputs, targets), one batch after another -> a list of numbers; the model is trained"""
+    ...
+
+
+check("training-loop", train)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def train_solution(model, batches, optimizer):
+    losses = []
+    for inputs, targets in batches:
+        _, loss = model(inputs, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+check("training-loop", train_solution, solution=True)
+
+# %% [markdown]
+# Here it pretrains a GPT: 100 batches, all at one learning rate. A panel runs this loop and no other. What it adds is
+# around it: it can stop between two steps, turn a knob, and measure.
+
+# %%
+recipe, rng = story_recipe(schedule="constant", steps=100, measured=False), training.batch_generator(0)
+model = recipe.start(0).model  # random weights: seed 0
+batches = [recipe.batches(rng, batch_size=16) for _ in range(100)]
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.005, betas=(0.9, 0.95), weight_decay=0)
+losses = written(train, train_solution)(model, batches, optimizer)
+for step in (1, 10, 50, 100):
+    print(f"step {step:3}: loss {losses[step - 1]:.1f}")
+
+panels = training.finish(recipe.start(0)).history.loss
+claim("a panel's run from the same seed has the same losses, to 0.1 %",
+      all(abs(mine / its - 1) < 0.001 for mine, its in zip(losses, panels, strict=True)))
+
+# %% [markdown]
+# Leave out `zero_grad`, or put it between `backward` and `step`, run both cells again, and look at the losses: a loop
+# that is wrong seldom fails, it learns badly, or not at all.
+#
+# ### Watch it learn
+#
+# In the panel, the second picture splits up what it guesses right on **held-out** stories, which it never trains on:
 #
 # - **syntax**: places where only one kind of word can come, such as a noun after *red*,
 # - **he or she**: the pronoun fits the name,
@@ -563,6 +617,37 @@ claim("a name's embedding tells he or she, by the other names, for over 90 % of 
 # %% [markdown]
 # A plane shows two of 64 directions. The claims use all 64, and hold although some kinds overlap in the picture.
 #
+# ### Exercise: causal attention
+#
+# In a head, each token has three lists of numbers, computed from what it holds: a **query** q, a **key** k and a
+# **value** v. Token i scores token j by the product of its query with the other's key, q_i · k_j, divided by the root
+# of their size, so that longer lists do not make larger scores. The softmax over all j up to i makes a token's scores
+# its attention; no token sees those after it, which it has to predict. It takes the mean of the values, weighted with
+# its attention.
+
+# %%
+def attention(q, k, v):
+    """q, k, v: (texts, heads, tokens, size) -> what each token takes: (texts, heads, tokens, size)"""
+    ...
+
+
+check("attention", attention)
+
+# %% jupyter={"source_hidden": true} tags=["solution"]
+def attention_solution(q, k, v):
+    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (texts, heads, tokens that look, tokens looked at)
+    later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+    return scores.masked_fill(later, -torch.inf).softmax(-1) @ v
+
+
+check("attention", attention_solution, solution=True)
+
+# %% [markdown]
+# Your attention is in each layer of the next panel's model. Afterwards, let it see what comes, and train one layer
+# again: it ends at about 0.14 nats, on fresh sequences, too, and has learned nothing. It reads what it should predict,
+# and only at a sequence's last place, which nothing follows, it must guess: there its loss is over 2 nats. A loss that
+# is too good to be true may be this mistake.
+#
 # ### Copying takes two layers
 #
 # There are 24 symbols. A sequence has 12 of them in random order, and then pieces of it again: … *k f w a* … *f w* ?
@@ -579,6 +664,7 @@ predict(
 # %%
 TrainingPanel(
     copying.copying_recipe,
+    model=partial(copying.attending, attention),
     title="Copying from context",
     settings=["layers", "width"],
     views=[LossView(curves={"loss": "training", "held-out": "fresh sequences"}),

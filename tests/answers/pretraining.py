@@ -1,6 +1,7 @@
 """Answers to the exercises of 01_pretraining."""
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -83,7 +84,106 @@ def warm(step, steps, warmup, shape):
     return (step + 1) / warmup if step < warmup else shape((step - warmup) / (steps - warmup))
 
 
+def loop(order="zero backward step", kept=lambda loss: loss.item(), most=None):
+    """A training loop that does these things in this order."""
+
+    def train(model, batches, optimizer):
+        losses = []
+        for inputs, targets in batches if most is None else list(batches)[:most]:
+            loss = model(inputs, targets)[1]
+            for act in order.split():
+                {"zero": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}[act]()
+            losses.append(kept(loss))
+        return losses
+
+    return train
+
+
+def loop_by_hand(model, batches, optimizer):
+    losses = []
+    for batch in batches:
+        loss = model(*batch)[1]
+        for weight in model.parameters():
+            weight.grad = None
+        loss.backward()
+        optimizer.step()
+        losses += [loss.detach()]
+    return torch.stack(losses)
+
+
+def loop_with_closure(model, batches, optimizer):
+    def closure(batch):
+        optimizer.zero_grad()
+        loss = model(*batch)[1]
+        loss.backward()
+        return loss.item()
+
+    return np.array([optimizer.step(partial(closure, batch)) for batch in batches])
+
+
+def loop_on_the_first(model, batches, optimizer):
+    batches = list(batches)
+    return loop()(model, batches[:1] * len(batches), optimizer)
+
+
+def loop_that_looks_after(model, batches, optimizer):
+    losses = []
+    for inputs, targets in batches:
+        loop()(model, [(inputs, targets)], optimizer)
+        losses.append(model(inputs, targets)[1].item())
+    return losses
+
+
+def loop_without_its_last_step(model, batches, optimizer):
+    *most, last = batches
+    return loop()(model, most, optimizer) + [model(*last)[1].item()]
+
+
+def attend(scale=-0.5, ahead=1, dim=-1):
+    def attention(q, k, v):
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** scale
+        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(ahead)
+        return scores.masked_fill(hidden, -torch.inf).softmax(dim) @ v
+
+    return attention
+
+
+def attend_by_loop(q, k, v):
+    rows = []
+    for i in range(q.shape[2]):
+        scores = torch.einsum("bhd,bhjd->bhj", q[:, :, i], k[:, :, : i + 1]) / math.sqrt(q.shape[-1])
+        rows.append(torch.einsum("bhj,bhjd->bhd", scores.softmax(-1), v[:, :, : i + 1]))
+    return torch.stack(rows, 2)
+
+
+def attend_by_tril(q, k, v):
+    scores = torch.einsum("bhid,bhjd->bhij", q, k) / q.shape[-1] ** 0.5
+    odds = (scores - scores.amax(-1, keepdim=True).detach()).exp().tril()
+    return odds / odds.sum(-1, keepdim=True) @ v
+
+
+def attend_masked_late(q, k, v):
+    return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).tril() @ v
+
+
+def attend_masked_by_zero(q, k, v):
+    return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).tril().softmax(-1) @ v
+
+
 RIGHT = {
+    "attention": [
+        attend(),
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+        attend_by_loop,
+        attend_by_tril,
+    ],
+    "training-loop": [
+        loop(),
+        loop("backward step zero"),
+        loop_by_hand,
+        loop_with_closure,
+        loop(kept=lambda loss: loss.detach().numpy()),
+    ],
     "next-token-loss": [
         lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[1:]),
         lambda logits, tokens: -logits.log_softmax(-1)[:-1].gather(1, tokens[1:, None]).mean().item(),
@@ -115,6 +215,34 @@ RIGHT = {
     ],
 }  # fmt: skip
 WRONG = {
+    "attention": [
+        (attend(ahead=99), "hid nothing"),
+        (attend(scale=0), "did not divide"),
+        (attend(scale=-1), "divided by the size, and not by its root"),
+        (attend(scale=0.5), "multiplied by the root"),
+        (attend(dim=-2, ahead=99), "over the tokens that look"),
+        (attend(ahead=0), "nan"),
+        (attend(ahead=2), "hid one token too few"),
+        (attend_masked_late, "after the softmax"),
+        (attend_masked_by_zero, "with 0 before the softmax"),
+        (lambda q, k, v: attend()(k, q, v), "exchanged queries and keys"),
+        (lambda q, k, v: attend()(q, k, v).transpose(1, 2), "shape"),
+        (lambda q, k, v: attend()(q.detach(), k, v), "no gradient"),
+    ],
+    "training-loop": [
+        (loop("backward step"), "never cleared the gradients"),
+        (loop("backward zero step"), "moved no weight"),
+        (loop("zero backward"), "moved no weight"),
+        (loop("step zero backward"), "stepped before `backward`"),
+        (loop(kept=lambda loss: loss), "loss.item"),
+        (loop_on_the_first, "the first batch again and again"),
+        (loop_that_looks_after, "after the step"),
+        (loop_without_its_last_step, "weights after the last batch"),
+        (loop(most=5), "list of 6 losses, got"),
+        (lambda model, batches, optimizer: loop()(model, batches, optimizer)[-1], "list of 6 losses, got"),
+        (lambda model, batches, optimizer: np.cumsum(loop()(model, batches, optimizer)), "added up the losses"),
+        (lambda model, batches, optimizer: [loss for _ in loop()(model, batches, optimizer) for loss in ()], "of 6"),
+    ],
     "next-token-loss": [
         (lambda logits, tokens: F.cross_entropy(logits, tokens), "row i predicts token i \\+ 1"),
         (lambda logits, tokens: F.cross_entropy(logits[:-1], tokens[1:], reduction="sum"), "take the mean"),

@@ -60,6 +60,100 @@ def _(answer):
     yield teaches(answer, lambda z, t: F.cross_entropy(z[:-1], t[1:]), logits, tokens)
 
 
+@exercise("training-loop", "the training loop")
+def _(answer):
+    """answer(model, batches, optimizer) -> the losses, one for each batch; the model is trained in place."""
+    dice = runtime.generator(0)
+    batches = [torch.randint(5, (2, 4, 3), generator=dice).unbind(0) for _ in range(6)]
+    wanted, table = _looped("zero backward step", batches)
+    mistakes = {
+        "never cleared the gradients: they add up over the batches, so call `optimizer.zero_grad()` for each":
+            _looped("backward step", batches)[0],
+        "moved no weight: `backward` and then `step`, with `zero_grad` before the two and not between them":
+            _looped("", batches)[0],
+        "stepped before `backward`, along the gradient of the batch before": _looped("step zero backward", batches)[0],
+        "trained on the first batch again and again": _looped("zero backward step", batches[:1] * 6)[0],
+        "computed the loss after the step: return the one that `backward` was called on":
+            _looped("zero backward step after", batches)[0],
+        "added up the losses: return each batch's own": torch.tensor(wanted).cumsum(0).tolist(),
+        "made two steps a batch": _looped("zero backward step step", batches)[0],
+    }  # fmt: skip
+    model = _Table()
+    found = answer(model, iter(batches), torch.optim.SGD(model.parameters(), lr=2.0))
+    yield law(found is not None, "the loop returned None: return the list of losses")
+    yield law(_length(found) == 6, f"for 6 batches, expected a list of 6 losses, got {_shown(found)}")
+    yield law(not any(isinstance(one, torch.Tensor) and one.requires_grad for one in found),
+              "a loss that is returned as a tensor keeps all that its gradient was computed from in memory: return the "
+              "number, `loss.item()`")  # fmt: skip
+    yield compare([float(one) for one in found], wanted, mistakes=mistakes, what="the losses")
+    yield compare(model.table.weight.detach(), table, what="the weights after the last batch")
+
+
+class _Table(torch.nn.Module):
+    """A model without dice: a row of logits for each of five tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(5, 5, _weight=torch.linspace(-1, 1, 25).view(5, 5))
+
+    def forward(self, inputs, targets):
+        logits = self.table(inputs)  # (texts, tokens, 5)
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def _looped(order: str, batches) -> tuple[list[float], torch.Tensor]:
+    """The losses and last weights of a loop that does these things in this order."""
+    model, losses = _Table(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=2.0)
+    for inputs, targets in batches:
+        _, loss = model(inputs, targets)
+        acts = {"zero": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step, "after": lambda: None}
+        for name in order.split():
+            acts[name]()
+        losses.append((model(inputs, targets)[1] if "after" in order else loss).item())
+    return losses, model.table.weight.detach()
+
+
+def _length(value: object) -> int | None:
+    return len(value) if hasattr(value, "__len__") and getattr(value, "shape", (1,)) else None
+
+
+@exercise("attention", "causal attention")
+def _(answer):
+    """answer(q, k, v), each (batch, heads, tokens, size) -> (batch, heads, tokens, size)."""
+    q, k, v = torch.randn(3, 2, 3, 5, 4, generator=runtime.generator(0)).mul(2).unbind(0)
+    wanted = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    scores, hidden = q @ k.transpose(-2, -1) / 2, torch.ones(5, 5, dtype=torch.bool).triu(1)
+
+    def mixed(scores, hidden=hidden):
+        return scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
+
+    mistakes = {
+        "hid nothing: token i sees tokens 0 to i, and none after it": scores.softmax(-1) @ v,
+        "did not divide the scores by the root of the size, here 2": mixed(2 * scores),
+        "divided by the size, and not by its root": mixed(scores / 2),
+        "multiplied by the root of the size: divide by it": mixed(4 * scores),
+        "hid what comes after the softmax, so that a row no longer sums to 1: give it -inf before":
+            scores.softmax(-1).tril() @ v,
+        "hid what comes with 0 before the softmax: exp(0) is 1, give it -inf": scores.tril().softmax(-1) @ v,
+        "hid one token too few: token i must not see token i + 1": mixed(scores, hidden.triu(2)),
+        "exchanged queries and keys: row i of the scores belongs to query i": mixed(scores.transpose(-2, -1)),
+        "took the softmax over the tokens that look: each row has its own (dim -1)": scores.softmax(-2) @ v,
+        "hid the past, and not what comes": mixed(scores, hidden.T),
+    }  # fmt: skip
+    found = answer(q, k, v)
+    yield law(is_finite(found),
+              "your result has nan: a row with every token hidden has no softmax; token i sees itself, too (`triu(1)`)")
+    yield compare(found, wanted, mistakes=mistakes, rtol=1e-3, what="what each token gets")
+    yield compare(answer(q[:1, :1, :1], k[:1, :1, :1], v[:1, :1, :1]), v[:1, :1, :1], what="what a lone token gets")
+    for name, given in {"queries": q, "keys": k, "values": v}.items():
+        given.requires_grad_()
+        out = answer(q, k, v)
+        sent = torch.autograd.grad(out.sum(), given, allow_unused=True) if out.requires_grad else (None,)
+        yield law(sent[0] is not None, f"no gradient reaches the {name}: compute with the given tensors alone")
+        given.requires_grad_(False)
+
+
 @exercise("sample-token", "sampling with temperature")
 def _(answer):
     """answer(logits (vocabulary,), temperature, generator) -> one token, a whole number."""

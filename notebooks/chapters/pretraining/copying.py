@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -61,6 +61,14 @@ def copying_recipe(*, layers: int = 2, width: int = 32, steps: int = 800) -> tra
         measure_every=50,
         levels={"guessing": math.log(SYMBOLS), "one of the 12": math.log(FIRST)},
     )
+
+
+def attending(attention: Callable, generator: torch.Generator, *, layers: int = 2, width: int = 32) -> GPT:
+    """The model of `copying_recipe` with a learner's attention(q, k, v) in each of its layers."""
+    gpt = copying_recipe(layers=layers, width=width).model(generator)
+    for block in gpt.blocks:
+        block.attention.mix = attention
+    return gpt
 
 
 @torch.no_grad()
