@@ -48,7 +48,6 @@ def lines(
     marks: Mapping[float, str] | None = None,
     x_log: bool = False,
     y_log: bool = False,
-    x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> dict:
     """Lines with bands, dotted reference ``levels`` (name -> y), and vertical ``marks`` (x -> text, oldest first).
@@ -57,8 +56,8 @@ def lines(
     """
     data = [trace for one in series if one is not None for trace in _line(one)]
     drawn = {axis: [trace[axis] for trace in data] for axis in "xy"}
-    x_axis = _axis(x_title, log=x_log, drawn=drawn["x"], ends=x_range)
-    layout = _layout(title, x_axis, _axis(y_title, log=y_log, drawn=drawn["y"], ends=y_range), legend=True)
+    y_axis = _axis(y_title, log=y_log, drawn=drawn["y"], ends=y_range)
+    layout = _layout(title, _axis(x_title, log=x_log, drawn=drawn["x"]), y_axis, legend=True)
     layout["shapes"], layout["annotations"] = [], []
     if levels:
         _add_levels(layout, levels, y_log)

@@ -34,8 +34,6 @@ UNDO = {  # what the functions of torch.nn.utils add to a layer's names, and how
     "_u": "torch.nn.utils.remove_spectral_norm(layer)",
     "_mask": "torch.nn.utils.prune.remove(layer, {name!r})",
 }
-
-
 PARAMETRIZED = "torch.nn.utils.parametrize.remove_parametrizations(layer, {name!r})"
 
 

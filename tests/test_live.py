@@ -58,6 +58,20 @@ def panel():
     made.close()
 
 
+def test_a_run_that_has_not_begun_has_axes_for_what_is_to_come_and_a_picture_names_its_settings(panel):
+    def axes():
+        return [(spec["layout"]["xaxis"].get("range"), spec["layout"]["yaxis"].get("range")) for spec in panel.specs()]
+
+    steps, levels = panel.experiment.steps, panel.experiment.levels.values()
+    assert panel.specs()[0]["data"] == [] and axes()[0] == ([0, steps], [0, 1.1 * max(levels)])
+    assert len(panel.specs()[1]["data"][0]["x"]) == 1 and axes()[1] == ([0, steps], None), "measured before it begins"
+    panel.knobs["lr"].value = 0.05
+    _, texts = panel.picture()
+    assert axes() == [(None, None)] * 2, "it shows what there is"
+    assert texts[-1][0] == "This run" and "lr 0.05, weight_decay 0, batch_size" in texts[-1][1]
+    assert "width" in texts[-1][1] and "seed 0" in texts[-1][1]
+
+
 def sent(panel):
     """The last frame's content."""
     return panel.figure._last[1]

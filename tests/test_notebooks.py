@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from tools import build_notebooks as builder
+from tools import minutes
 
 ROOT = builder.NOTEBOOKS.parent
 NOTEBOOKS = sorted(builder.NOTEBOOKS.glob("*.ipynb"))
@@ -123,3 +124,29 @@ def test_a_notebook_over_its_budget_fails(tmp_path):
     printed = nbval(tmp_path)
     assert "MB where 700 MB are allowed" in printed
     assert "1 failed, 1 passed" in printed
+
+
+@pytest.mark.parametrize("path", minutes.SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_and_the_readme_state_the_time_that_is_counted(path):
+    told = "`python -m tools.minutes` counts a notebook's minutes: write them there"
+    first, readme = path.read_text().split("# %%")[1], (ROOT / "README.md").read_text()
+    states = r"\*\*Time:\*\* (\d+) minutes(?:, or (\d+) for sections (\d[\d, and to]*\d))?"
+    whole, short, sections = re.search(states, first).groups()
+    assert int(whole) == minutes.stated(path), told
+    assert re.search(rf"\({re.escape(f'notebooks/{path.stem}.ipynb')}\).* \| {whole} min \|", readme), told
+    if short:
+        named = [int(number) for number in re.findall(r"\d+", sections)]
+        named = list(range(named[0], named[1] + 1)) if " to " in sections else named
+        assert int(short) == minutes.stated(path, named), told
+        row = f"| {path.stem[:2]} | sections {sections.replace(' and', ',')}: {short} min |"
+        assert row in readme, told
+
+
+def test_time_is_counted_by_words_cells_predictions_exercises_and_panels(tmp_path):
+    source = tmp_path / "source.py"
+    words = " ".join(["word"] * 150)
+    source.write_text(f"# %% [markdown]\n# ## 1. First\n# {words}\n\n# %%\npredict('a')\ncheck('b', c)\n\n"
+                      "# %% jupyter={\"source_hidden\": true}\ncheck('b', d)\n\n# %% [markdown]\n# ## 2. Next\n\n"
+                      "# %%\nTrainingPanel(x)\n")  # fmt: skip
+    assert minutes.counted(source) == {"1. First": pytest.approx(1 + 2 / 150 + 0.5 + 0.5 + 8),
+                                       "2. Next": pytest.approx(2 / 150 + 0.5 + 4)}  # fmt: skip

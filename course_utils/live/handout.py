@@ -1,7 +1,5 @@
 """What nbconvert does with a notebook of the course: each picture comes with its words."""
 
-from __future__ import annotations
-
 import html
 
 from nbconvert.preprocessors import Preprocessor

@@ -20,7 +20,7 @@ from course_utils.live.hands import Hands
 from course_utils.live.script import script
 from course_utils.live.session import Session
 from course_utils.live.status import standing, verdict
-from course_utils.live.views import LossView, TextView, Trace
+from course_utils.live.views import LossView, TextView, Trace, ahead
 from course_utils.live.workshop import Workshop
 from course_utils.training import Experiment, finish
 
@@ -278,10 +278,10 @@ class TrainingPanel(Card):
         self._note = f"{name} is {self.knobs[name].value:.3g} {when}."
         self.redraw()
 
-    def _label(self) -> str:
+    def _label(self, *, whole: bool = False) -> str:
         moved = {**self.knobs, **self.settings, "seed": self.seed}
         changed = [f"{name} {widget.value:.3g}" if isinstance(widget.value, float) else f"{name} {widget.value}"
-                   for name, widget in moved.items() if widget.value != self._first[widget]]  # fmt: skip
+                   for name, widget in moved.items() if whole or widget.value != self._first[widget]]  # fmt: skip
         return ", ".join(changed) or "defaults"
 
     def _price(self) -> None:
@@ -311,7 +311,9 @@ class TrainingPanel(Card):
 
     def specs(self) -> list[dict]:
         """The figures as they stand."""
-        return [view.draw(self._traces()) for view in self.views if not isinstance(view, TextView)]
+        traces, steps = self._traces(), self.experiment.steps
+        drawn = [view.draw(traces) for view in self.views if not isinstance(view, TextView)]
+        return [ahead(spec, traces[0].histories[0], steps) for spec in drawn]
 
     def texts(self) -> list[tuple[str, str]]:
         """The texts as they stand: (title, body)."""
@@ -345,4 +347,4 @@ class TrainingPanel(Card):
     def picture(self):
         for run in self.session.runs:
             finish(run)
-        return self.specs(), self.texts()
+        return self.specs(), [*self.texts(), ("This run", self._label(whole=True))]

@@ -65,6 +65,16 @@ class LossView:
         return (max(0.0, min(lows) - 0.3), self.top) if lows else None
 
 
+def ahead(spec: dict, history: History, steps: int) -> dict:
+    """A figure over training steps that has no line yet: its axes hold the steps and the levels to come."""
+    x, y = spec["layout"]["xaxis"], spec["layout"]["yaxis"]
+    if x["title"]["text"] == "training step" and all(len(trace["x"]) < 2 for trace in spec["data"]):
+        x["range"] = [0, steps]
+        if not spec["data"] and spec["layout"]["shapes"] and y["type"] == "linear":
+            y.setdefault("range", [0, 1.1 * max(history.levels.values())])
+    return spec
+
+
 @dataclass(frozen=True, kw_only=True)
 class CurvesView:
     """Several measures of the current runs over steps, and the same of the pinned ones, faded."""

@@ -10,11 +10,7 @@ def _adamw(groups, on: torch.device):
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=on.type in ("cpu", "cuda"))
 
 
-def _sgd(groups, on: torch.device):
-    return torch.optim.SGD(groups, lr=0.0)
-
-
-OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
+OPTIMIZERS = {"adamw": _adamw, "sgd": lambda groups, on: torch.optim.SGD(groups, lr=0.0)}
 
 
 def parameter_groups(model: nn.Module) -> list[dict]:

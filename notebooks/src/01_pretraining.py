@@ -4,7 +4,7 @@
 # A model learns a language by guessing the next word of plain text, again and again. In this notebook you train one
 # from nothing, find out what it learns first, how far from perfect it is, and use it.
 #
-# **Time:** 90 minutes, or 25 for sections 1, 2 and 8. **Know first:** Python, and roughly what a neural network and a
+# **Time:** 155 minutes, or 75 for sections 1, 2 and 8. **Know first:** Python, and roughly what a neural network and a
 # gradient are. [00 Start here](00_start_here.ipynb) shows how the panels work.
 # To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: sections use what earlier
 # ones made.
