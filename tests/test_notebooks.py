@@ -76,6 +76,17 @@ def test_cells_are_short(notebook):
         assert len(cell.source.splitlines()) <= most, f"cell {index}: at most {most} lines"
 
 
+@pytest.mark.parametrize("name", ["00_start_here", "01_pretraining"])
+def test_two_claims_a_section_are_in_sight(name):
+    in_sight, section = {}, ""
+    for cell in nbformat.read(builder.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
+        heading = re.search(r"^## (.*)$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else None
+        section = heading[1] if heading else section
+        if cell.cell_type == "code" and not cell.metadata.get("jupyter", {}).get("outputs_hidden"):
+            in_sight[section] = in_sight.get(section, 0) + len(re.findall(r"^claim\(", cell.source, re.MULTILINE))
+    assert max(in_sight.values()) in (1, 2) and {name for name, count in in_sight.items() if count > 2} == set()
+
+
 def test_links_lead_somewhere(notebook):
     for index, cell in enumerate(notebook.cells):
         for target in links(cell.source if cell.cell_type == "markdown" else ""):

@@ -1,7 +1,7 @@
 """How long a notebook takes a learner, counted and not guessed: `python -m tools.minutes`.
 
 150 words a minute, half a minute for a code cell in sight and for a prediction, 8 minutes for an exercise, 4 for a
-panel. Cells that stand folded (solutions, and whoever hides its source) are not counted.
+panel. Cells that stand folded (solutions, answers, more evidence) are not counted.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from jupytext import read
+from tools.build_notebooks import NOTEBOOKS, read_source
 
-SOURCES = sorted((Path(__file__).parent.parent / "notebooks" / "src").glob("*.py"))
+SOURCES = sorted((NOTEBOOKS / "src").glob("*.py"))
 WORDS, CELL, PREDICTION, EXERCISE, PANEL = 150, 0.5, 0.5, 8, 4  # words a minute; minutes for each
 STEP = 5  # minutes: what is stated is rounded to these
 
@@ -22,7 +22,7 @@ STEP = 5  # minutes: what is stated is rounded to these
 def counted(path: Path) -> dict[str, float]:
     """Minutes for each section of a notebook's source, by its heading; "" is what stands before the first."""
     minutes, section = {}, ""
-    for cell in read(path, fmt="py:percent").cells:
+    for cell in read_source(path).cells:
         if cell.cell_type == "markdown":
             heading = re.search(r"^## (.*)$", cell.source, re.MULTILINE)
             section = heading[1] if heading else section

@@ -5,7 +5,7 @@
 # distillation**. Real PyTorch models train on this machine, in front of you, in seconds, and you turn the knobs while
 # they do.
 #
-# **Time:** 25 minutes. **Know first:** a little Python, and roughly what a neural network is.
+# **Time:** 20 minutes. **Know first:** a little Python, and roughly what a neural network is.
 #
 # After this notebook you can
 #

@@ -4,7 +4,7 @@
 # A model that has been trained already is trained on, for a new task. In this notebook you teach the story GPT to
 # answer questions, choose what may move in it, and watch what it forgets meanwhile, and how that can be prevented.
 #
-# **Time:** 165 minutes, or 60 for sections 1, 3 and 4. **Know first:** what a loss, a learning rate and a GPT's layers
+# **Time:** 160 minutes, or 55 for sections 1, 3 and 4. **Know first:** what a loss, a learning rate and a GPT's layers
 # are: sections 1 to 3 of [01 Pretraining](01_pretraining.ipynb).
 # To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: sections use what earlier
 # ones made.

@@ -5,7 +5,7 @@
 # is cheaper and faster, and keeps most of what the teacher can do. In this notebook you find out what passes from one
 # to the other, by which ways, and what does not.
 #
-# **Time:** 145 minutes, or 60 for sections 1 to 3. **Know first:** Python, and what a loss and a gradient are.
+# **Time:** 140 minutes, or 60 for sections 1 to 3. **Know first:** Python, and what a loss and a gradient are.
 # [00 Start here](00_start_here.ipynb) shows how the panels work, [01 Pretraining](01_pretraining.ipynb) what logits and
 # a temperature are.
 #

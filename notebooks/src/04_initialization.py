@@ -5,7 +5,7 @@
 # to a signal on its way through a network with different first weights, train networks from all of them, and find out
 # when the choice of a **start**, the rule for the first weights, decides everything and when it hardly matters.
 #
-# **Time:** 180 minutes, or 65 for sections 2 to 4. **Know first:** Python, and roughly what a neural network and a
+# **Time:** 175 minutes, or 60 for sections 2 to 4. **Know first:** Python, and roughly what a neural network and a
 # gradient are. [00 Start here](00_start_here.ipynb) shows how the panels work.
 #
 # After this notebook you can
