@@ -81,10 +81,10 @@ def test_a_solution_is_stored_folded(built):
 
 def test_a_cell_that_says_an_answer_is_stored_folded(tmp_path):
     (tmp_path / "00_sample.py").write_text("# %%\nrecall('x', answer='a')\n\n# %%\nquiz('y', [])\n\n# %%\nprint(1)\n\n"
-                                          "# %%\n# More evidence\nprint(2)\n")
-    folded = [cell.metadata.get("jupyter") for cell in builder.read_source(tmp_path / "00_sample.py").cells]
-    assert folded == [{"source_hidden": True}, {"source_hidden": True}, None,
-                      {"source_hidden": True, "outputs_hidden": True}]  # fmt: skip
+                                          "# %% [markdown]\n# #### More evidence\n\n# %%\nprint(2)\n")
+    folded = [dict(cell.metadata) for cell in builder.read_source(tmp_path / "00_sample.py").cells]
+    hidden = {"jupyter": {"source_hidden": True}}
+    assert folded == [hidden, hidden, {}, {"jp-MarkdownHeadingCollapsed": True}, {}]
 
 
 def test_nothing_that_differs_from_machine_to_machine_is_stored_beside_the_outputs(built):

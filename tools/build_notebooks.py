@@ -35,7 +35,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"  # without a kernel it 
 KEPT = ("text/plain", "text/html", "text/markdown", "text/latex", "image/png")
 CELL_TIMEOUT = 600  # seconds
 ANSWERS = ("recall(", "quiz(")  # their source says what the learner is asked: it is stored folded
-MORE = "# More evidence\n"  # such a cell is folded as a whole: two claims a section stay in sight
+MORE = "#### More evidence"  # what stands below such a heading is folded: two claims a section stay in sight
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -58,8 +58,8 @@ def read_source(path: Path) -> NotebookNode:
             cell.metadata["slideshow"] = {"slide_type": "slide"}  # with nbconvert, a section is a slide
         if cell.cell_type == "code" and cell.source.startswith(ANSWERS):
             cell.metadata["jupyter"] = {"source_hidden": True}
-        if cell.cell_type == "code" and cell.source.startswith(MORE):
-            cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
+        if cell.cell_type == "markdown" and cell.source == MORE:
+            cell.metadata["jp-MarkdownHeadingCollapsed"] = True
         cell.id = _cell_id(cell, seen)
     return notebook
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import ast
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tools.build_notebooks import NOTEBOOKS, read_source
+from nbformat import NotebookNode
+
+from tools.build_notebooks import MORE, NOTEBOOKS, read_source
 
 SOURCES = sorted((NOTEBOOKS / "src").glob("*.py"))
 WORDS, CELL, PREDICTION, EXERCISE, PANEL = 150, 0.5, 0.5, 8, 4  # words a minute; minutes for each
@@ -21,15 +23,24 @@ STEP = 5  # minutes: what is stated is rounded to these
 
 def counted(path: Path) -> dict[str, float]:
     """Minutes for each section of a notebook's source, by its heading; "" is what stands before the first."""
-    minutes, section = {}, ""
-    for cell in read_source(path).cells:
-        if cell.cell_type == "markdown":
-            heading = re.search(r"^## (.*)$", cell.source, re.MULTILINE)
-            section = heading[1] if heading else section
-            minutes[section] = minutes.get(section, 0.0) + len(re.findall(r"\w+", cell.source)) / WORDS
-        elif not cell.metadata.get("jupyter", {}).get("source_hidden"):
-            minutes[section] = minutes.get(section, 0.0) + _code(ast.parse(cell.source))
+    minutes = {}
+    for section, cell in in_sight(read_source(path)):
+        takes = len(re.findall(r"\w+", cell.source)) / WORDS
+        if cell.cell_type == "code":
+            takes = 0 if cell.metadata.get("jupyter", {}).get("source_hidden") else _code(ast.parse(cell.source))
+        minutes[section] = minutes.get(section, 0.0) + takes
     return minutes
+
+
+def in_sight(notebook: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
+    """Each cell with its section's heading, but for those that are folded under *More evidence*."""
+    section, folded = "", False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and re.search(r"^#", cell.source, re.MULTILINE):
+            heading, folded = re.search(r"^## (.*)$", cell.source, re.MULTILINE), cell.source == MORE
+            section = heading[1] if heading else section
+        if not folded:
+            yield section, cell
 
 
 def stated(path: Path, sections: Collection[int] = ()) -> int:

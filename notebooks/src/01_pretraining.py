@@ -6,7 +6,7 @@
 #
 # **Time:** 145 minutes, or 70 for sections 1, 2 and 8. **Know first:** Python, and roughly what a neural network and a
 # gradient are. [00 Start here](00_start_here.ipynb) shows how the panels work.
-# Cells that begin with *More evidence* are folded: a click on their dots opens them.
+# *More evidence* is folded: the arrow beside it opens it.
 # To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: sections use what earlier
 # ones made.
 #
@@ -104,8 +104,10 @@ first = [story_recipe(measured=False).start(seed).step() for seed in range(10)]
 claim("before training, the loss is within 10 % of ln V (10 seeds)",
       all(abs(loss / levels["ln V"] - 1) < 0.1 for loss in first), highest=max(first))
 
+# %% [markdown]
+# #### More evidence
+
 # %%
-# More evidence
 tokenizer, stories = data.StoryTokenizer(), data.stories(5000, seed=99)
 tokens = sum(len(tokenizer.encode(story)) + 1 for story in stories)  # and the end of each story
 own = -sum(data.story_log_prob(story) for story in stories) / tokens
@@ -299,8 +301,10 @@ facts, others = at_end["thing"] + at_end["place"], at_end["pronoun"] + at_end["f
 claim("after 100 steps, syntax is right in over 90 % of the places, the coloured thing and the place in under 30 % "
       "(3 seeds)", min(at_end["syntax"]) > 0.9 and max(facts) < 0.3)
 
+# %% [markdown]
+# #### More evidence
+
 # %%
-# More evidence
 claim("after 100 steps, over 80 % of the loss's fall from ln V to the floor is done (3 seeds)",
       max(at_end["held-out"]) < levels["floor"] + 0.2 * (levels["ln V"] - levels["floor"]))
 claim("he or she, and the feeling, are ahead of the thing and the place (3 seeds)", min(others) > max(facts))
@@ -311,7 +315,6 @@ claim("the pronoun is right in more of them than the thing, and than the place (
       all(one["written pronoun"] > max(one["written thing"], one["written place"]) for one in made))
 
 # %%
-# More evidence
 gpt = checkpoint.load("story_gpt")  # the same model after 1,000 steps
 loss = held_out_loss(gpt, stories=2000)
 knows = evaluate(gpt, runtime.generator(0))
@@ -377,7 +380,21 @@ claim("learning rate 0.005 ends lower than 0.0003 and than 0.1", above(low, righ
       found=[interval(low, right), interval(high, right)], unit="nats")
 
 # %%
-# More evidence
+pair = right, lr_study(horizon=800)
+claim("in 400 steps, horizon 800 ends lower than 400", above(*pair), found=interval(*pair), unit="nats")
+
+# %%
+recall(
+    "horizon",
+    answer="800: twice too long",
+    because="in 1,000 steps a horizon of 4,000, four times too long, does end higher. We have not tested why: perhaps "
+    "in runs that end long before the model is done, steps at a high rate bring more than a quiet end.",
+)
+
+# %% [markdown]
+# #### More evidence
+
+# %%
 none, warm = lr_study(lr=2e-2, warmup=0), lr_study(lr=2e-2)
 claim("at 0.02, 50 steps of warmup end lower than none", above(none, warm), found=interval(none, warm), unit="nats")
 none = lr_study(warmup=0)
@@ -387,21 +404,8 @@ again = studies.run_point("schedule", lr=5e-3, warmup=50, horizon=400, steps=400
 claim("one of the stored runs, run now, ends within 0.1 nats of what is stored", abs(again - right[0]) < 0.1)
 
 # %%
-pair = right, lr_study(horizon=800)
-claim("in 400 steps, horizon 800 ends lower than 400", above(*pair), found=interval(*pair), unit="nats")
-
-# %%
-# More evidence
 pair = [lr_study(steps=1000, horizon=horizon) for horizon in (4000, 1000)]
 claim("in 1,000 steps, horizon 1,000 ends lower than 4,000", above(*pair), found=interval(*pair), unit="nats")
-
-# %%
-recall(
-    "horizon",
-    answer="800: twice too long",
-    because="in 1,000 steps a horizon of 4,000, four times too long, does end higher. We have not tested why: perhaps "
-    "in runs that end long before the model is done, steps at a high rate bring more than a quiet end.",
-)
 
 # %% [markdown]
 # This is a **catch**. The literature says that a cosine longer than the run hurts, and in runs that are nearly done it
@@ -524,22 +528,6 @@ wide = (high - law.floor) / (low - law.floor)
 claim("but the upper end of this range is over 5 times as far above the floor as the lower end", wide > 5, stored=True,
       factor=wide)
 
-# %%
-# More evidence
-narrow = [row for row in fitted if row["width"] <= 32]
-small = fit_scaling_law(*([row[name] for row in narrow] for name in ("parameters", "tokens", "loss")),
-                                    floor=levels["floor"])
-largest = [row for row in fitted if row["width"] == 64 and row["steps"] == 1600]
-claim("a law fitted to widths up to 32 misses width 64 with 1,600 steps: all end below its range (3 stored seeds)",
-      all(row["loss"] < small.interval(row["parameters"], row["tokens"])[0] for row in largest), stored=True)
-misses = {}
-for row in fitted:
-    misses.setdefault((row["width"], row["steps"]), []).append(row["loss"] > law.loss(row["parameters"], row["tokens"]))
-claim("at 14 or more of the 16 points, the three seeds lie on the same side of the law",
-      sum(len(set(sides)) == 1 for sides in misses.values()) >= 14, stored=True)
-claim("R² of ln(L − E) is over 0.8, but less than 0.95", 0.8 < law.r_squared < 0.95, stored=True,
-      r_squared=law.r_squared)
-
 # %% [markdown]
 # This is the second **catch**. The hit proves little, because the range is wide. A law fitted to the three smaller
 # widths misses the next one altogether. And the misses are not chance: all seeds miss on the same side. A sum of two
@@ -566,6 +554,24 @@ recall(
     answer="within the range",
     because="the range is so wide that a hit is easy: near the floor, small differences are large factors.",
 )
+
+# %% [markdown]
+# #### More evidence
+
+# %%
+narrow = [row for row in fitted if row["width"] <= 32]
+small = fit_scaling_law(*([row[name] for row in narrow] for name in ("parameters", "tokens", "loss")),
+                                    floor=levels["floor"])
+largest = [row for row in fitted if row["width"] == 64 and row["steps"] == 1600]
+claim("a law fitted to widths up to 32 misses width 64 with 1,600 steps: all end below its range (3 stored seeds)",
+      all(row["loss"] < small.interval(row["parameters"], row["tokens"])[0] for row in largest), stored=True)
+misses = {}
+for row in fitted:
+    misses.setdefault((row["width"], row["steps"]), []).append(row["loss"] > law.loss(row["parameters"], row["tokens"]))
+claim("at 14 or more of the 16 points, the three seeds lie on the same side of the law",
+      sum(len(set(sides)) == 1 for sides in misses.values()) >= 14, stored=True)
+claim("R² of ln(L − E) is over 0.8, but less than 0.95", 0.8 < law.r_squared < 0.95, stored=True,
+      r_squared=law.r_squared)
 
 # %% [markdown]
 # ## 6. What is inside
@@ -595,22 +601,9 @@ with torch.no_grad():
 lost = {name: whole[name] - silenced[name] for name in whole}
 claim("without this head, the model gets over 50 points fewer places right", lost["place"] > 0.5)
 
-# %%
-# More evidence
-claim("where a place comes again, head 3 of layer 1 puts over 90 % of its attention on it", looks[0, 2].item() > 0.9)
-claim("and every other ability loses less than 10 points", max(lost[name] for name in lost if name != "place") < 0.1)
-
 # %% [markdown]
 # That head is the one for places. Not every head is so clear. Silence each head of layer 2 in turn, and nothing much
 # happens, although their maps show patterns, too.
-
-# %%
-# More evidence
-with torch.no_grad():
-    without = [ability_accuracy(heads.without_head(gpt, 2, head)(rows, targets)[0], rows, targets)
-               for head in (1, 2, 3, 4)]
-claim("without any one head of layer 2, no ability loses more than 5 points",
-      max(whole[name] - one[name] for one in without for name in one) < 0.05)
 
 # %% [markdown]
 # The **embedding** of a token is its row of 64 numbers at the input. The panel shows them in the plane in which they
@@ -620,8 +613,24 @@ claim("without any one head of layer 2, no ability loses more than 5 points",
 # %%
 embedding_panel(models)
 
+# %% [markdown]
+# A plane shows two of 64 directions. The claims below use all 64, and hold although some kinds overlap in the picture.
+
+# %% [markdown]
+# #### More evidence
+
 # %%
-# More evidence
+claim("where a place comes again, head 3 of layer 1 puts over 90 % of its attention on it", looks[0, 2].item() > 0.9)
+claim("and every other ability loses less than 10 points", max(lost[name] for name in lost if name != "place") < 0.1)
+
+# %%
+with torch.no_grad():
+    without = [ability_accuracy(heads.without_head(gpt, 2, head)(rows, targets)[0], rows, targets)
+               for head in (1, 2, 3, 4)]
+claim("without any one head of layer 2, no ability loses more than 5 points",
+      max(whole[name] - one[name] for one in without for name in one) < 0.05)
+
+# %%
 untrained = [story_recipe(measured=False).start(seed).model for seed in range(10)]
 claim("for over 90 % of 62 words, the word with the nearest embedding is of the same kind",
       embeddings.nearest_is_of_kind(gpt) > 0.9)
@@ -630,8 +639,6 @@ claim("a name's embedding tells he or she, by the other names, for over 90 % of 
       embeddings.pronoun_is_read(gpt) > 0.9)
 
 # %% [markdown]
-# A plane shows two of 64 directions. The claims use all 64, and hold although some kinds overlap in the picture.
-#
 # ### Exercise: causal attention
 #
 # In a head, each token has three lists of numbers, computed from what it holds: a **query** q, a **key** k and a
@@ -702,14 +709,6 @@ claim("one layer, of width 32 or 64, ends above 2.3 nats but below ln 24 = 3.18,
       "each)", 2.3 < min(one) and max(one) < math.log(24) and max(copied("loss", 2, 32)) < 0.1, stored=True)
 
 # %%
-# More evidence
-claim("in each two-layer model, a head puts over 80 % of its attention on the token after (10 stored seeds)",
-      min(copied("induction", 2, 32)) > 0.8, stored=True)
-falls = [max(a - b for a, b in zip(run, run[2:], strict=False)) / (run[0] - run[-1]) for run in copied("losses", 2, 32)]
-claim("over 40 % of the whole fall of the loss comes within 100 of the 800 steps (10 stored seeds)", min(falls) > 0.4,
-      stored=True)
-
-# %%
 recall(
     "layers",
     answer="better than guessing among all 24, far worse than two layers",
@@ -720,6 +719,16 @@ recall(
 # %% [markdown]
 # One attention layer can find the earlier *w*, but not the token after it. With two, the first tells each token what
 # stood before it, and the second looks for that: an **induction head** (Olsson et al. 2022).
+
+# %% [markdown]
+# #### More evidence
+
+# %%
+claim("in each two-layer model, a head puts over 80 % of its attention on the token after (10 stored seeds)",
+      min(copied("induction", 2, 32)) > 0.8, stored=True)
+falls = [max(a - b for a, b in zip(run, run[2:], strict=False)) / (run[0] - run[-1]) for run in copied("losses", 2, 32)]
+claim("over 40 % of the whole fall of the loss comes within 100 of the 800 steps (10 stored seeds)", min(falls) > 0.4,
+      stored=True)
 
 # %% [markdown]
 # ## 7. Why "pre": the head start
@@ -772,14 +781,6 @@ claim("with 30, 100, 300 and 1,000 examples, the pretrained model answers more q
 pair = pretrained[30], scratch[100]
 claim("pretrained with 30 examples beats scratch with 100", above(*pair), found=interval(*pair), unit="points")
 
-# %%
-# More evidence
-pairs = (pretrained[100], scratch[300]), (scratch[1000], pretrained[100])
-claim("pretrained with 100 examples lies between scratch with 300 and with 1,000", all(above(*pair) for pair in pairs),
-      found=[interval(*pair) for pair in pairs], unit="points")
-claim("with 3,000 examples and five times the steps, scratch answers over 98 %, too (3 stored seeds)",
-      min(answered("scratch", 3000, steps=1500)) > 0.98, stored=True)
-
 # %% [markdown]
 # Pretraining is paid for once, and can be used for many tasks that have few examples. Given enough examples and time, a
 # random start comes within two points here (He, Girshick and Dollár 2019 found the same for images). What else may
@@ -792,6 +793,16 @@ recall(
     because="the head start is worth a factor of 3 to 10 there. It depends on the task, and with enough examples and "
     "steps it ends.",
 )
+
+# %% [markdown]
+# #### More evidence
+
+# %%
+pairs = (pretrained[100], scratch[300]), (scratch[1000], pretrained[100])
+claim("pretrained with 100 examples lies between scratch with 300 and with 1,000", all(above(*pair) for pair in pairs),
+      found=[interval(*pair) for pair in pairs], unit="points")
+claim("with 3,000 examples and five times the steps, scratch answers over 98 %, too (3 stored seeds)",
+      min(answered("scratch", 3000, steps=1500)) > 0.98, stored=True)
 
 # %% [markdown]
 # ## 8. Use it
@@ -870,20 +881,8 @@ def right_stories(temperature, stories=200):
 share = {temperature: right_stories(temperature) for temperature in (0.0, 0.5, 1.0, 2.0)}
 
 # %%
-# More evidence
-claim("at temperature 0.5, over 85 % of 200 stories are flawless", share[0.5][0] > 0.85)
-claim("at temperature 1, over 5 points fewer", share[1.0][0] < share[0.5][0] - 0.05)
-claim("at temperature 2, fewer than 10 %", share[2.0][0] < 0.1)
-claim("at temperature 0, it writes one single story", len(set(share[0.0][1])) == 1)
-
-# %%
 flawless = {temperature: sum(map(data.grammatical, set(made))) for temperature, (_, made) in share.items()}
 claim("0.5 gives the largest number of different flawless stories", max(flawless, key=flawless.get) == 0.5)
-
-# %%
-# More evidence
-known = set(data.stories(20_000)).intersection(share[0.5][1] + share[1.0][1])
-claim("none of the 400 stories at 0.5 and 1 stands among the 20,000 that it learned from", not known)
 
 # %% [markdown]
 # The catch is temperature 0. It writes one story, the same each time, and that story may contain what cannot happen:
@@ -897,6 +896,19 @@ recall(
     because="a low temperature cuts off the many unlikely tokens, each a small chance of a mistake, and still leaves "
     "many stories. At 0 there is one story, and whether that one is right is a matter of luck.",
 )
+
+# %% [markdown]
+# #### More evidence
+
+# %%
+claim("at temperature 0.5, over 85 % of 200 stories are flawless", share[0.5][0] > 0.85)
+claim("at temperature 1, over 5 points fewer", share[1.0][0] < share[0.5][0] - 0.05)
+claim("at temperature 2, fewer than 10 %", share[2.0][0] < 0.1)
+claim("at temperature 0, it writes one single story", len(set(share[0.0][1])) == 1)
+
+# %%
+known = set(data.stories(20_000)).intersection(share[0.5][1] + share[1.0][1])
+claim("none of the 400 stories at 0.5 and 1 stands among the 20,000 that it learned from", not known)
 
 # %% [markdown]
 # ### Save it, load it
@@ -941,8 +953,10 @@ from chapters.pretraining.panel_texts import TextPanel
 real = TextPanel()
 real
 
+# %% [markdown]
+# #### More evidence
+
 # %%
-# More evidence
 from chapters.pretraining.characters import manual_text
 from chapters.pretraining.texts import text_recipe
 
