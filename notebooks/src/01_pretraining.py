@@ -6,7 +6,7 @@
 #
 # **Time:** 145 minutes, or 70 for sections 1, 2 and 8. **Know first:** Python, and roughly what a neural network and a
 # gradient are. [00 Start here](00_start_here.ipynb) shows how the panels work.
-# *More evidence* is folded: the arrow beside it opens it.
+# *More evidence* is folded: the button below it opens it.
 # To begin in the middle, open that section and choose *Run > Run All Above Selected Cell*: sections use what earlier
 # ones made.
 #
@@ -178,9 +178,9 @@ claim("counted on 20,000 stories, the bigram level is within 1 % of the exact on
 #
 # ### Exercise: the training loop
 #
-# All training is one loop. For each **batch**, a few stories: compute the loss; let `loss.backward()` find each
-# weight's **gradient**, which says how the loss changes with this weight; let `optimizer.step()` move every weight
-# against its gradient. `backward` *adds* to the gradients that are there, so `optimizer.zero_grad()` clears them
+# All training in this course is one loop. For each **batch**, a few stories: compute the loss; let `loss.backward()`
+# find each weight's **gradient**, which says how the loss changes with this weight; let `optimizer.step()` move every
+# weight against its gradient. `backward` *adds* to the gradients that are there, so `optimizer.zero_grad()` clears them
 # first. Here `inputs` are 16 stories, and `targets` the same, one token later: `model(inputs, targets)` returns the
 # logits and the mean loss. Return the losses as plain numbers, one a batch.
 
@@ -208,7 +208,7 @@ check("training-loop", train_solution, solution=True)
 
 # %% [markdown]
 # Here it pretrains a GPT: 100 batches, all at one learning rate. A panel runs this loop and no other. What it adds is
-# around it: it can stop between two steps, turn a knob, and measure.
+# around it: it can stop between two steps, turn a knob, follow a schedule, and measure.
 
 # %%
 recipe, rng = story_recipe(schedule="constant", steps=100, measured=False), training.batch_generator(0)
@@ -224,8 +224,8 @@ claim("a panel's run from the same seed has the same losses, to 0.1 %",
       all(abs(mine / its - 1) < 0.001 for mine, its in zip(losses, panels, strict=True)))
 
 # %% [markdown]
-# Leave out `zero_grad`, or put it between `backward` and `step`, run both cells again, and look at the losses: a loop
-# that is wrong seldom fails, it learns badly, or not at all.
+# Leave out `zero_grad`, or put it between `backward` and `step`, run both cells again, and look at the losses. A wrong
+# loop seldom raises an error: it learns badly, or not at all.
 #
 # ### Watch it learn
 #
@@ -642,10 +642,10 @@ claim("a name's embedding tells he or she, by the other names, for over 90 % of 
 # ### Exercise: causal attention
 #
 # In a head, each token has three lists of numbers, computed from what it holds: a **query** q, a **key** k and a
-# **value** v. Token i scores token j by the product of its query with the other's key, q_i · k_j, divided by the root
-# of their size, so that longer lists do not make larger scores. The softmax over all j up to i makes a token's scores
-# its attention; no token sees those after it, which it has to predict. It takes the mean of the values, weighted with
-# its attention.
+# **value** v. Token i scores token j by the dot product of its query with the other's key, q_i · k_j, divided by the
+# root of their size, so that longer lists do not make larger scores. The softmax of its scores, over all j up to i, is
+# its attention; no token sees those after it, which it has to predict. What it takes is the mean of the values,
+# weighted with its attention.
 
 # %%
 def attention(q, k, v):
@@ -666,9 +666,9 @@ check("attention", attention_solution, solution=True)
 
 # %% [markdown]
 # Your attention is in each layer of the next panel's model. Afterwards, let it see what comes, and train one layer
-# again: it ends at about 0.14 nats, on fresh sequences, too, and has learned nothing. It reads what it should predict,
-# and only at a sequence's last place, which nothing follows, it must guess: there its loss is over 2 nats. A loss that
-# is too good to be true may be this mistake.
+# again: it ends at about 0.14 nats, on fresh sequences, too, and cannot copy. It reads what it should predict, and only
+# at a sequence's last place, which nothing follows, it must guess: there its loss is over 2 nats. A loss that is too
+# good to be true may be this mistake.
 #
 # ### Copying takes two layers
 #
