@@ -494,7 +494,11 @@ def test_a_half_filled_stub_is_told_so():
         targets = ...
         return targets
 
+    def by_einsum(logits, temperature):
+        return torch.einsum("ijkl->ij", logits)
+
     assert "there is a `...` left in `half`" in judge("soft", half).line
+    assert "by_einsum` raised RuntimeError: einsum()" in judge("soft", by_einsum).line, "its message has the word"
     assert judge("soft", returns_it).line == "not yet: your result is still `...`"
 
 

@@ -227,6 +227,9 @@ WRONG = {
         (attend_masked_by_zero, "with 0 before the softmax"),
         (lambda q, k, v: attend()(k, q, v), "exchanged queries and keys"),
         (lambda q, k, v: attend()(q, k, v).transpose(1, 2), "shape"),
+        (lambda q, k, v: attend()(q * (q.shape[-1] / q.shape[-2]) ** 0.5, k, v), "number of tokens"),
+        (lambda q, k, v: attend(scale=0)(q / 2, k, v), "lists of 9 numbers"),
+        (attend(dim=1), "over the last dimension"),
         (lambda q, k, v: attend()(q.detach(), k, v), "no gradient"),
     ],
     "training-loop": [

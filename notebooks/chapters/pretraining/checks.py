@@ -132,6 +132,7 @@ def _(answer):
         "hid nothing: token i sees tokens 0 to i, and none after it": scores.softmax(-1) @ v,
         "did not divide the scores by the root of the size, here 2": mixed(2 * scores),
         "divided by the size, and not by its root": mixed(scores / 2),
+        "divided by the root of the number of tokens: it is the size, the last dimension": mixed(2 * scores / 5**0.5),
         "multiplied by the root of the size: divide by it": mixed(4 * scores),
         "hid what comes after the softmax, so that a row no longer sums to 1: give it -inf before":
             scores.softmax(-1).tril() @ v,
@@ -143,8 +144,12 @@ def _(answer):
     }  # fmt: skip
     found = answer(q, k, v)
     yield law(is_finite(found),
-              "your result has nan: a row with every token hidden has no softmax; token i sees itself, too (`triu(1)`)")
+              "your result has nan or infinite numbers: token i sees itself, too (`triu(1)`), and the softmax goes "
+              "over the last dimension, once what comes is hidden")  # fmt: skip
     yield compare(found, wanted, mistakes=mistakes, rtol=1e-3, what="what each token gets")
+    long = torch.randn(3, 1, 2, 3, 9, generator=runtime.generator(1)).unbind(0)
+    yield compare(answer(*long), F.scaled_dot_product_attention(*long, is_causal=True), rtol=1e-3,
+                  what="the same for 3 tokens and lists of 9 numbers, whose root is 3,")  # fmt: skip
     yield compare(answer(q[:1, :1, :1], k[:1, :1, :1], v[:1, :1, :1]), v[:1, :1, :1], what="what a lone token gets")
     for name, given in {"queries": q, "keys": k, "values": v}.items():
         given.requires_grad_()
